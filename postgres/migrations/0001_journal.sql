@@ -25,7 +25,7 @@ CREATE TABLE unplaced (
     first_id bigint      NOT NULL,
     count    integer     NOT NULL CHECK (count > 0),
     at       timestamptz NOT NULL DEFAULT clock_timestamp()
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 -- The provable order: entry first_id + k stands at position + k. Positions have no gaps.
 CREATE TABLE ranges (

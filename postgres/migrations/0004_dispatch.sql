@@ -17,7 +17,9 @@ CREATE TABLE pool_holders (
 CREATE TABLE links (
     no   smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text     NOT NULL UNIQUE,
-    pool smallint NOT NULL REFERENCES pools
+    pool smallint NOT NULL REFERENCES pools,
+    state    jsonb NOT NULL DEFAULT '{}',               -- dispatch.LinkState, as its holder last said
+    state_at timestamptz
 );
 
 -- Checked directly before the wire, in every process.

@@ -1,0 +1,294 @@
+// Package catalog knows what may be said: life events, measures, agencies, sources, templates, the numbers of the regulations and
+// the Russian names of states. Everything has versions with effective dates, and a version once written never changes, so what was
+// decided by it can be read again years later. A snapshot is immutable; readers never wait for the database. Who may change an
+// item, and the journal entry of the change, are left to the caller; counting SMS segments is left to smpp.
+package catalog
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Catalog is one snapshot of all items. What its lookups return is shared and must not be changed. A lookup at an instant finds the
+// newest version that has come into force by then, unless that version has ended: so the last word ends an item as well as
+// replacing it.
+type Catalog struct {
+	events    table[*LifeEvent]
+	measures  table[*Measure]
+	agencies  table[*Agency]
+	sources   table[*Source]
+	templates table[*Template]
+	rules     table[*Rule]
+	states    table[*State]
+	faults    []error
+}
+
+// New makes a snapshot of items, each already validated.
+func New(items []Item) *Catalog {
+	c := &Catalog{}
+	for _, item := range items {
+		switch item := item.(type) {
+		case *LifeEvent:
+			c.events.add(item)
+		case *Measure:
+			c.measures.add(item)
+		case *Agency:
+			c.agencies.add(item)
+		case *Source:
+			c.sources.add(item)
+		case *Template:
+			c.templates.add(item)
+		case *Rule:
+			c.rules.add(item)
+		case *State:
+			c.states.add(item)
+		}
+	}
+	c.events.ready()
+	c.measures.ready()
+	c.agencies.ready()
+	c.sources.ready()
+	c.templates.ready()
+	c.rules.ready()
+	c.states.ready()
+	return c
+}
+
+// LifeEvent finds the version in force at an instant.
+func (c *Catalog) LifeEvent(code string, at time.Time) (*LifeEvent, bool) {
+	return c.events.at(code, at)
+}
+
+// FindLifeEvent finds by code or by name, both compared by Fold. A name two events have finds neither.
+func (c *Catalog) FindLifeEvent(codeOrName string, at time.Time) (*LifeEvent, bool) {
+	return c.events.find(codeOrName, at)
+}
+
+// LifeEvents lists those in force, by code.
+func (c *Catalog) LifeEvents(at time.Time) []*LifeEvent { return c.events.list(at) }
+
+// Measure finds the version in force at an instant.
+func (c *Catalog) Measure(code string, at time.Time) (*Measure, bool) { return c.measures.at(code, at) }
+
+// FindMeasure finds by code or by name, both compared by Fold.
+func (c *Catalog) FindMeasure(codeOrName string, at time.Time) (*Measure, bool) {
+	return c.measures.find(codeOrName, at)
+}
+
+// Measures lists those in force, by code.
+func (c *Catalog) Measures(at time.Time) []*Measure { return c.measures.list(at) }
+
+// Agency finds the version in force at an instant.
+func (c *Catalog) Agency(code string, at time.Time) (*Agency, bool) { return c.agencies.at(code, at) }
+
+// Agencies lists those in force, by code.
+func (c *Catalog) Agencies(at time.Time) []*Agency { return c.agencies.list(at) }
+
+// Source finds the version in force at an instant.
+func (c *Catalog) Source(code string, at time.Time) (*Source, bool) { return c.sources.at(code, at) }
+
+// SourceOfTopic finds the source whose lists come by a Kafka topic.
+func (c *Catalog) SourceOfTopic(topic string, at time.Time) (*Source, bool) {
+	for _, s := range c.sources.list(at) {
+		if slices.Contains(s.Topics, topic) {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+// Sources lists those in force, by code.
+func (c *Catalog) Sources(at time.Time) []*Source { return c.sources.list(at) }
+
+// Template finds one version, in force or not: lists pin it.
+func (c *Catalog) Template(code string, version int) (*Template, bool) {
+	for _, t := range c.templates.versions[code] {
+		if t.Version == version {
+			return t, true
+		}
+	}
+	return nil, false
+}
+
+// TemplateAt finds the version in force at an instant.
+func (c *Catalog) TemplateAt(code string, at time.Time) (*Template, bool) {
+	return c.templates.at(code, at)
+}
+
+// FindTemplate finds by code or by title, both compared by Fold.
+func (c *Catalog) FindTemplate(codeOrTitle string, at time.Time) (*Template, bool) {
+	return c.templates.find(codeOrTitle, at)
+}
+
+// Templates lists those in force, by code.
+func (c *Catalog) Templates(at time.Time) []*Template { return c.templates.list(at) }
+
+// Rules gathers the numbers in force at an instant. The error names those that are missing.
+func (c *Catalog) Rules(at time.Time) (*Rules, error) { return newRules(c.rules.list(at)) }
+
+// RuleItems lists the rules in force with their titles, by code.
+func (c *Catalog) RuleItems(at time.Time) []*Rule { return c.rules.list(at) }
+
+// State finds how a state or reason is shown, e.g. "notification", "delivered".
+func (c *Catalog) State(scope, slug string, at time.Time) (*State, bool) {
+	return c.states.at(scope+"."+slug, at)
+}
+
+// States lists those in force, by code.
+func (c *Catalog) States(at time.Time) []*State { return c.states.list(at) }
+
+// Faults are the rows that this release could not read. Their codes are not found while the unreadable version would be in force.
+func (c *Catalog) Faults() []error { return c.faults }
+
+// Check finds what items in force say of each other that is not so.
+func (c *Catalog) Check(at time.Time) []error {
+	var faults []error
+	unless := func(ok bool, item Item, field, code string) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("catalogue %s %q: %s: %q is not in force", item.Kind(), item.Header().Code, field, code))
+		}
+	}
+	agency := func(item Item, field, code string) {
+		_, ok := c.Agency(code, at)
+		unless(ok || code == "", item, field, code)
+	}
+	for _, e := range c.LifeEvents(at) {
+		agency(e, "agency", e.Agency)
+		for _, code := range e.Measures {
+			_, ok := c.Measure(code, at)
+			unless(ok, e, "measures", code)
+		}
+	}
+	for _, a := range c.Agencies(at) {
+		agency(a, "successor", a.Successor)
+	}
+	topics := map[string]bool{}
+	for _, s := range c.Sources(at) {
+		for _, code := range s.Agencies {
+			agency(s, "agencies", code)
+		}
+		for _, topic := range s.Topics {
+			if topics[topic] {
+				faults = append(faults, fmt.Errorf("catalogue source %q: topic %q has another source", s.Code, topic))
+			}
+			topics[topic] = true
+		}
+		for event, template := range s.Templates {
+			_, ok := c.LifeEvent(event, at)
+			unless(ok, s, "templates", event)
+			_, ok = c.TemplateAt(template, at)
+			unless(ok, s, "templates", template)
+		}
+	}
+	for _, t := range c.Templates(at) {
+		agency(t, "agency", t.Agency)
+		if t.LifeEvent != "" {
+			_, ok := c.LifeEvent(t.LifeEvent, at)
+			unless(ok, t, "life_event", t.LifeEvent)
+		}
+		if t.Neutral == "" {
+			continue
+		}
+		twin, ok := c.TemplateAt(t.Neutral, at)
+		unless(ok, t, "neutral", t.Neutral)
+		if ok && (twin.Sensitive || twin.Channel != t.Channel || len(twin.text.slots) > 0) {
+			faults = append(faults, fmt.Errorf("catalogue template %q: its neutral twin %q is sensitive, takes parameters or goes by another channel", t.Code, t.Neutral))
+		}
+	}
+	for _, r := range c.RuleItems(at) {
+		if event, ok := strings.CutPrefix(r.Code, termPrefix); ok {
+			_, ok = c.LifeEvent(event, at)
+			unless(ok, r, "code", event)
+		}
+	}
+	if _, err := c.Rules(at); err != nil {
+		faults = append(faults, err)
+	}
+	return faults
+}
+
+// table holds all versions of the items of one kind.
+type table[T Item] struct {
+	versions map[string][]T      // by code, oldest first
+	names    map[string][]string // folded code or label of any version → codes
+	codes    []string
+	broken   map[string][]Head // versions this release cannot read
+}
+
+func (t *table[T]) add(item T) {
+	if t.versions == nil {
+		t.versions = map[string][]T{}
+	}
+	code := item.Header().Code
+	t.versions[code] = append(t.versions[code], item)
+}
+
+func (t *table[T]) ready() {
+	t.names = map[string][]string{}
+	for code, versions := range t.versions {
+		t.codes = append(t.codes, code)
+		slices.SortFunc(versions, func(a, b T) int { return cmp.Compare(a.Header().Version, b.Header().Version) })
+		for _, v := range versions {
+			for _, key := range []string{Fold(code), Fold(v.Label())} {
+				if !slices.Contains(t.names[key], code) {
+					t.names[key] = append(t.names[key], code)
+				}
+			}
+		}
+	}
+	slices.Sort(t.codes)
+}
+
+func (t *table[T]) at(code string, at time.Time) (T, bool) {
+	var none T
+	versions := t.versions[code]
+	for i := len(versions) - 1; i >= 0; i-- {
+		h := versions[i].Header()
+		if at.Before(h.From) {
+			continue
+		}
+		for _, b := range t.broken[code] {
+			if b.Version > h.Version && !at.Before(b.From) {
+				return none, false
+			}
+		}
+		if !h.To.IsZero() && !at.Before(h.To) {
+			return none, false
+		}
+		return versions[i], true
+	}
+	return none, false
+}
+
+func (t *table[T]) find(codeOrLabel string, at time.Time) (T, bool) {
+	var found, none T
+	key, n := Fold(codeOrLabel), 0
+	for _, code := range t.names[key] {
+		v, ok := t.at(code, at)
+		switch {
+		case !ok:
+		case Fold(code) == key:
+			return v, true
+		case Fold(v.Label()) == key:
+			found = v
+			n++
+		}
+	}
+	if n != 1 {
+		return none, false
+	}
+	return found, true
+}
+
+func (t *table[T]) list(at time.Time) []T {
+	out := make([]T, 0, len(t.codes))
+	for _, code := range t.codes {
+		if v, ok := t.at(code, at); ok {
+			out = append(out, v)
+		}
+	}
+	return out
+}

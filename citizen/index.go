@@ -1,0 +1,117 @@
+package citizen
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// RefKind says which table a reference of persons_index leads to.
+type RefKind int16
+
+const (
+	RefNotification RefKind = 1
+	RefRejection    RefKind = 2
+	RefInbound      RefKind = 3
+)
+
+// Ref is a row that concerns a person.
+type Ref struct {
+	Kind RefKind
+	ID   int64
+}
+
+// IndexEntry is one row of persons_index.
+type IndexEntry struct {
+	Digest Digest
+	Ref    Ref
+}
+
+func (e IndexEntry) compare(other IndexEntry) int {
+	if c := bytes.Compare(e.Digest[:], other.Digest[:]); c != 0 {
+		return c
+	}
+	if e.Ref.Kind != other.Ref.Kind {
+		return int(e.Ref.Kind) - int(other.Ref.Kind)
+	}
+	switch {
+	case e.Ref.ID < other.Ref.ID:
+		return -1
+	case e.Ref.ID > other.Ref.ID:
+		return 1
+	}
+	return 0
+}
+
+const copyIndex = `COPY persons_index (digest, ref_kind, ref) FROM STDIN BINARY`
+
+// WriteIndex adds entries by COPY, sorted by digest (pages of a random key are then touched once each), doubles left out. It sorts
+// entries in place. An entry that is in the table already fails the transaction: the gate of a part keeps repeats away.
+func WriteIndex(ctx context.Context, tx pgx.Tx, entries []IndexEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	slices.SortFunc(entries, IndexEntry.compare)
+	entries = slices.Compact(entries)
+	const header = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" // PostgreSQL, COPY, Binary Format
+	buf := make([]byte, 0, len(header)+len(entries)*40+2)
+	buf = append(buf, header...)
+	for i := range entries {
+		e := &entries[i]
+		buf = binary.BigEndian.AppendUint16(buf, 3)
+		buf = binary.BigEndian.AppendUint32(buf, uint32(len(e.Digest)))
+		buf = append(buf, e.Digest[:]...)
+		buf = binary.BigEndian.AppendUint32(buf, 2)
+		buf = binary.BigEndian.AppendUint16(buf, uint16(e.Ref.Kind))
+		buf = binary.BigEndian.AppendUint32(buf, 8)
+		buf = binary.BigEndian.AppendUint64(buf, uint64(e.Ref.ID))
+	}
+	buf = binary.BigEndian.AppendUint16(buf, 0xFFFF)
+	if _, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(buf), copyIndex); err != nil {
+		return fmt.Errorf("write persons index: %w", err)
+	}
+	return nil
+}
+
+const lookupIndex = `
+SELECT ref_kind, ref FROM persons_index WHERE digest = ANY(@digests)
+GROUP BY ref_kind, ref ORDER BY ref_kind, ref`
+
+// LookupIndex finds the rows that concern a person, each once, by any of the digests (Keyring.Digests gives those of every key).
+func LookupIndex(ctx context.Context, db DB, digests []Digest) ([]Ref, error) {
+	rows, err := db.Query(ctx, lookupIndex, pgx.NamedArgs{"digests": digestBytes(digests)})
+	if err != nil {
+		return nil, fmt.Errorf("look up persons index: %w", err)
+	}
+	refs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Ref, err error) {
+		err = row.Scan(&r.Kind, &r.ID)
+		return r, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up persons index: %w", err)
+	}
+	return refs, nil
+}
+
+const purgeIndex = `DELETE FROM persons_index WHERE digest = ANY(@digests) AND ref_kind = @kind AND ref = @ref`
+
+// PurgeIndex removes what leads from the digests to one row, when that row is purged.
+func PurgeIndex(ctx context.Context, db DB, digests []Digest, ref Ref) error {
+	_, err := db.Exec(ctx, purgeIndex, pgx.NamedArgs{"digests": digestBytes(digests), "kind": ref.Kind, "ref": ref.ID})
+	if err != nil {
+		return fmt.Errorf("purge persons index: %w", err)
+	}
+	return nil
+}
+
+func digestBytes(digests []Digest) [][]byte {
+	b := make([][]byte, len(digests))
+	for i := range digests {
+		b[i] = digests[i][:]
+	}
+	return b
+}

@@ -1,0 +1,85 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const headSQL = `SELECT position + count FROM ranges ORDER BY position DESC LIMIT 1`
+
+// Head returns how many entries have a position: the next one gets this.
+func Head(ctx context.Context, q Querier) (int64, error) {
+	var head int64
+	err := q.QueryRow(ctx, headSQL).Scan(&head)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read journal head: %w", err)
+	}
+	return head, nil
+}
+
+// Follow reads at most limit positions beginning with from, and returns the entries of the given kinds (of all, when none is
+// given) and the position to go on from; it is from itself when there is nothing new. A follower begins with 0, acts on the
+// entries and saves next, both in one transaction.
+func Follow(ctx context.Context, q Querier, from int64, limit int, kinds ...Kind) (entries []Placed, next int64, err error) {
+	spans, err := readSpans(ctx, q, from, from+int64(limit))
+	if err != nil || len(spans) == 0 {
+		return nil, from, err
+	}
+	rows, err := readRows(ctx, q, spans, filter{kinds: kinds})
+	if err != nil {
+		return nil, from, err
+	}
+	err = walk(spans, rows, len(kinds) == 0, func(position, id int64, _ *row, b []byte) error {
+		p, err := decodeAt(position, id, b)
+		entries = append(entries, p)
+		return err
+	})
+	if err != nil {
+		return nil, from, err
+	}
+	last := spans[len(spans)-1]
+	return entries, last.position + last.count, nil
+}
+
+// ErrFollowerMoved says that somebody else moved the follower meanwhile: what was done for these entries must be rolled back.
+var ErrFollowerMoved = errors.New("another process has followed the journal further")
+
+const followerSQL = `SELECT position FROM followers WHERE name = $1`
+
+// FollowerPosition returns what SaveFollower saved last, 0 for a new name.
+func FollowerPosition(ctx context.Context, q Querier, name string) (int64, error) {
+	var position int64
+	if err := q.QueryRow(ctx, followerSQL, name).Scan(&position); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("read position of follower %s: %w", name, err)
+	}
+	return position, nil
+}
+
+const (
+	beginFollowerSQL = `INSERT INTO followers (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING`
+	saveFollowerSQL  = `UPDATE followers SET position = $3 WHERE name = $1 AND position = $2`
+)
+
+// SaveFollower moves the follower from one position to the next as part of tx, or returns ErrFollowerMoved: of two processes
+// that act on the same entries only one commits.
+func SaveFollower(ctx context.Context, tx pgx.Tx, name string, from, next int64) error {
+	if from == 0 {
+		if _, err := tx.Exec(ctx, beginFollowerSQL, name); err != nil {
+			return fmt.Errorf("begin follower %s: %w", name, err)
+		}
+	}
+	tag, err := tx.Exec(ctx, saveFollowerSQL, name, from, next)
+	if err != nil {
+		return fmt.Errorf("save position of follower %s: %w", name, err)
+	}
+	if tag.RowsAffected() != 1 {
+		return fmt.Errorf("save position of follower %s: %w", name, ErrFollowerMoved)
+	}
+	return nil
+}

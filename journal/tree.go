@@ -1,0 +1,122 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
+)
+
+// rootSize is how many positions one row of roots covers. A power of two, so that every root is a node of the whole tree.
+const rootSize = 256
+
+var tree = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+
+func leafHash(entry []byte) []byte { return rfc6962.DefaultHasher.HashLeaf(entry) }
+
+// rootOf returns the RFC 6962 §2.1 hash over the leaves.
+func rootOf(leaves [][]byte) []byte {
+	r := tree.NewEmptyRange(0)
+	for _, h := range leaves {
+		_ = r.Append(h, nil) // fails only for an end before the beginning
+	}
+	return rootHash(r)
+}
+
+func rootHash(r *compact.Range) []byte {
+	if r.End() == 0 {
+		return rfc6962.DefaultHasher.EmptyRoot()
+	}
+	root, err := r.GetRootHash(nil)
+	if err != nil {
+		panic(err) // only for a range that does not begin at 0
+	}
+	return root
+}
+
+// readLeaves returns the leaf hashes of the positions from ≤ p < to, all of them or a Fault.
+func readLeaves(ctx context.Context, q Querier, from, to int64) ([][]byte, error) {
+	if from == to {
+		return nil, nil
+	}
+	spans, err := readSpans(ctx, q, from, to)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := readRows(ctx, q, spans, filter{})
+	if err != nil {
+		return nil, err
+	}
+	leaves := make([][]byte, 0, to-from)
+	err = walk(spans, rows, true, func(_, _ int64, _ *row, entry []byte) error {
+		leaves = append(leaves, leafHash(entry))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n := int64(len(leaves)); n < to-from {
+		return nil, &Fault{Position: from + n, Count: to - from - n, What: "positions are missing"}
+	}
+	return leaves, nil
+}
+
+// Checkpoint fixes the journal up to a size: Root is the RFC 6962 tree hash over the first Size entries. Whoever keeps one
+// notices any change before it.
+type Checkpoint struct {
+	Size int64
+	Root []byte
+}
+
+const rootsSQL = `SELECT no, root FROM roots WHERE no < $1 ORDER BY no`
+
+// CheckpointAt returns the checkpoint of the first size entries, from the stored roots and the entries after the last of them.
+func CheckpointAt(ctx context.Context, q Querier, size int64) (Checkpoint, error) {
+	head, err := Head(ctx, q)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	if size < 0 || size > head {
+		return Checkpoint{}, fmt.Errorf("checkpoint of %d journal entries: there are %d", size, head)
+	}
+	// The stored roots are the leaves of the upper part of the tree.
+	upper := tree.NewEmptyRange(0)
+	rows, err := q.Query(ctx, rootsSQL, size/rootSize)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("read journal roots: %w", err)
+	}
+	var no int64
+	var root []byte
+	_, err = pgx.ForEachRow(rows, []any{&no, &root}, func() error {
+		if no != int64(upper.End()) {
+			return &Fault{Position: int64(upper.End()) * rootSize, Count: rootSize, What: "its root is missing"}
+		}
+		return upper.Append(root, nil)
+	})
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("read journal roots: %w", err)
+	}
+	// After a kill the last roots may not be there yet, so the lower part can be longer than one block.
+	rest, err := readLeaves(ctx, q, int64(upper.End())*rootSize, size)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	for ; len(rest) >= rootSize; rest = rest[rootSize:] {
+		if err := upper.Append(rootOf(rest[:rootSize]), nil); err != nil {
+			return Checkpoint{}, err
+		}
+	}
+	lower := tree.NewEmptyRange(0)
+	for _, h := range rest {
+		if err := lower.Append(h, nil); err != nil {
+			return Checkpoint{}, err
+		}
+	}
+	whole, err := tree.NewRange(0, uint64(size), append(upper.Hashes(), lower.Hashes()...))
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("join journal tree: %w", err)
+	}
+	return Checkpoint{Size: size, Root: rootHash(whole)}, nil
+}

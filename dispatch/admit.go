@@ -1,0 +1,289 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"ekc/citizen"
+)
+
+// Lanes: a claim takes lane 0 first, by a claimer of its own; then 1, then 2.
+const (
+	LaneSingle int16 = 0 // answers and single events
+	LaneNormal int16 = 1
+	LaneBulk   int16 = 2
+)
+
+// List is what the rows of one list share.
+type List struct {
+	No          int64
+	Agency      string
+	Key         *citizen.DataKey // seals every blob of the list
+	OnUncertain string           // "resend" or "hold"
+	Sender      string           // by name; "" = the agency's
+	Weight      int16            // share beside other lists of the same agency; 0 = 1
+	Test        bool             // of a test key: simulators only
+}
+
+// Row is one accepted row of a list.
+type Row struct {
+	Ordinal    int32 // unique in the list, from 1
+	RowNo      int32 // as its sender counts
+	Part       int32
+	ExternalID string
+	Content    Content // Salt is filled by Write
+	Zones      citizen.Zones
+	Channels   []string // the plan, in order: "sms", "voice"
+	Lane       int16
+	WideWindow bool // the wider window of the rules (priority urgent)
+	NotBefore  time.Time
+	ValidUntil time.Time
+	InformBy   time.Time
+	Segments   int
+	LifeEvent  string
+	Template   string
+	Digests    []citizen.Digest // of phone, SNILS, name with birth date: how the person is found later
+}
+
+// ErrNoChannel says that no link of this installation performs a channel of the row's plan.
+var ErrNoChannel = errors.New("no link performs any channel of the plan")
+
+// Routes chooses the pool that carries a channel for an agency. ok is false when there is none.
+type Routes func(channel, agency string, to citizen.Phone, test bool) (pool string, ok bool)
+
+// Admission writes accepted rows. It is the only way into notifications and outbox.
+type Admission struct {
+	routes Routes
+}
+
+// NewAdmission returns an Admission that places rows by routes.
+func NewAdmission(routes Routes) *Admission { return &Admission{routes: routes} }
+
+// runKey is what the rows of one run share (runs' unique key).
+type runKey struct {
+	pool, channel, plan, zones, life, template string
+	step, lane                                 int16
+	wide                                       bool
+	until                                      int64
+}
+
+// Write stores rows behind the caller's own gate, in the caller's transaction: sealed notifications, the outbox, and the persons
+// index. Their runs wait until Start. Nothing is sent before that.
+func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row) error {
+	pools, err := poolNumbers(ctx, tx)
+	if err != nil {
+		return err
+	}
+	runs := make(map[runKey]int32)
+	runOf := make([]int32, len(rows))
+	sealed := make([][]byte, len(rows))
+	index := make([]citizen.IndexEntry, 0, 2*len(rows))
+	var plain []byte
+	for i := range rows {
+		r := &rows[i]
+		key, err := a.place(list, r)
+		if err != nil {
+			return fmt.Errorf("row %d: %w", r.RowNo, err)
+		}
+		if runOf[i], err = ensureRun(ctx, tx, runs, pools, key, list, r); err != nil {
+			return err
+		}
+		id := MakeID(list.No, r.Ordinal)
+		r.Content.Salt = citizen.NewSalt()
+		plain = r.Content.encode(plain[:0])
+		sealed[i] = list.Key.Seal(nil, plain, citizen.RowAAD("notifications", int64(id)))
+		for _, d := range r.Digests {
+			index = append(index, citizen.IndexEntry{Digest: d, Ref: citizen.Ref{Kind: citizen.RefNotification, ID: int64(id)}})
+		}
+	}
+	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"notifications"},
+		[]string{"id", "row_no", "part", "segments", "valid_until", "inform_by", "external_id", "sealed"},
+		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+			r := &rows[i]
+			return []any{int64(MakeID(list.No, r.Ordinal)), r.RowNo, r.Part, int16(r.Segments), timeOrNil(r.ValidUntil),
+				timeOrNil(r.InformBy), r.ExternalID, sealed[i]}, nil
+		})); err != nil {
+		return fmt.Errorf("copy notifications: %w", err)
+	}
+	// In the order of the outbox's key, so that inserts append.
+	order := make([]int, len(rows))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(x, y int) int { return int(runOf[x]) - int(runOf[y]) })
+	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"outbox"}, []string{"run", "due_at", "id"},
+		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+			r := &rows[order[i]]
+			return []any{runOf[order[i]], firstDue(r), int64(MakeID(list.No, r.Ordinal))}, nil
+		})); err != nil {
+		return fmt.Errorf("copy outbox: %w", err)
+	}
+	return citizen.WriteIndex(ctx, tx, index)
+}
+
+// place decides which run a row belongs to: the first channel of its plan that some link performs.
+func (a *Admission) place(list List, r *Row) (runKey, error) {
+	for step, channel := range r.Channels {
+		pool, ok := a.routes(channel, list.Agency, r.Content.Phones[0], list.Test)
+		if !ok {
+			continue
+		}
+		k := runKey{pool: pool, channel: channel, plan: joinPlan(r.Channels), zones: string(r.Zones), life: r.LifeEvent,
+			template: r.Template, step: int16(step), lane: r.Lane, wide: r.WideWindow}
+		if !r.ValidUntil.IsZero() {
+			k.until = r.ValidUntil.UnixMicro()
+		}
+		return k, nil
+	}
+	return runKey{}, ErrNoChannel
+}
+
+func joinPlan(channels []string) string {
+	var b []byte
+	for i, c := range channels {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, c...)
+	}
+	return string(b)
+}
+
+const ensureRunSQL = `
+WITH new AS (
+	INSERT INTO runs (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, on_uncertain, data_key, life_event,
+		template, sender, test, valid_until)
+	VALUES (@list, @agency, @pool, @channel, @plan, @step, @lane, @weight, @zones, @wide, @on_uncertain, @data_key, @life_event,
+		@template, @sender, @test, @valid_until)
+	ON CONFLICT DO NOTHING
+	RETURNING id)
+SELECT id FROM new
+UNION ALL
+SELECT id FROM runs WHERE list_no = @list AND pool = @pool AND zones = @zones AND lane = @lane AND plan = @plan AND step = @step
+	AND template = @template AND life_event = @life_event AND valid_until IS NOT DISTINCT FROM @valid_until
+	AND on_uncertain = @on_uncertain
+LIMIT 1`
+
+func ensureRun(ctx context.Context, tx pgx.Tx, known map[runKey]int32, pools map[string]int16, key runKey, list List, r *Row) (int32, error) {
+	if id, ok := known[key]; ok {
+		return id, nil
+	}
+	pool, ok := pools[key.pool]
+	if !ok {
+		return 0, fmt.Errorf("pool %s: %w", key.pool, ErrNoChannel)
+	}
+	policy := list.OnUncertain
+	if policy == "" {
+		policy = "resend"
+	}
+	var id int32
+	err := tx.QueryRow(ctx, ensureRunSQL, pgx.NamedArgs{"list": list.No, "agency": list.Agency, "pool": pool, "channel": key.channel,
+		"plan": r.Channels, "step": key.step, "lane": key.lane, "weight": max(list.Weight, 1), "zones": key.zones,
+		"wide": key.wide, "on_uncertain": policy, "data_key": list.Key.ID, "life_event": key.life, "template": key.template, "sender": list.Sender,
+		"test": list.Test, "valid_until": timeOrNil(r.ValidUntil)}).Scan(&id)
+	if err != nil {
+		return 0, fmt.Errorf("make run: %w", err)
+	}
+	known[key] = id
+	return id, nil
+}
+
+func poolNumbers(ctx context.Context, tx pgx.Tx) (map[string]int16, error) {
+	rows, err := tx.Query(ctx, `SELECT name, no FROM pools`)
+	if err != nil {
+		return nil, fmt.Errorf("read pools: %w", err)
+	}
+	pools := make(map[string]int16)
+	var name string
+	var no int16
+	_, err = pgx.ForEachRow(rows, []any{&name, &no}, func() error { pools[name] = no; return nil })
+	if err != nil {
+		return nil, fmt.Errorf("read pools: %w", err)
+	}
+	return pools, nil
+}
+
+// epoch is the due time of a row without not_before: always in the past, and the same for all, so that the outbox's key
+// orders them by id.
+var epoch = time.Unix(0, 0).UTC()
+
+func firstDue(r *Row) time.Time {
+	if r.NotBefore.IsZero() {
+		return epoch
+	}
+	return r.NotBefore
+}
+
+func timeOrNil(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t
+}
+
+// Start lets the list's runs go, not before at (zero = now). The caller has approved the list in the same transaction.
+func (a *Admission) Start(ctx context.Context, tx pgx.Tx, listNo int64, at time.Time) error {
+	if at.IsZero() {
+		at = epoch
+	}
+	_, err := tx.Exec(ctx, `UPDATE runs SET state = 'active', next_due = $2 WHERE list_no = $1 AND state = 'waiting'`, listNo, at)
+	if err != nil {
+		return fmt.Errorf("start runs: %w", err)
+	}
+	return nil
+}
+
+// Pause holds the list's runs. Holders of the pools see it within half a second, and ask before every write.
+func (a *Admission) Pause(ctx context.Context, tx pgx.Tx, listNo int64) error {
+	return moveRuns(ctx, tx, listNo, "paused", "active")
+}
+
+// Resume lets paused runs go on.
+func (a *Admission) Resume(ctx context.Context, tx pgx.Tx, listNo int64) error {
+	return moveRuns(ctx, tx, listNo, "active", "paused")
+}
+
+// Cancel makes the holders of the pools end what has not left as cancelled; what is on the wire is let finish.
+func (a *Admission) Cancel(ctx context.Context, tx pgx.Tx, listNo int64) error {
+	return moveRuns(ctx, tx, listNo, "cancelling", "waiting", "active", "paused")
+}
+
+func moveRuns(ctx context.Context, tx pgx.Tx, listNo int64, to string, from ...string) error {
+	_, err := tx.Exec(ctx, `UPDATE runs SET state = $2, next_due = CASE $2 WHEN 'cancelling' THEN '-infinity' ELSE next_due END
+		WHERE list_no = $1 AND state = ANY($3)`, listNo, to, from)
+	if err != nil {
+		return fmt.Errorf("set runs of list %d to %s: %w", listNo, to, err)
+	}
+	return nil
+}
+
+// Discard removes what was admitted of a list that was never started: another file takes its place, with ordinals that go on
+// from where this one's ended (the persons index keeps its references until they are purged, and must never point at others).
+func (a *Admission) Discard(ctx context.Context, tx pgx.Tx, listNo int64) error {
+	var started bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM runs WHERE list_no = $1 AND state <> 'waiting')`, listNo).Scan(&started); err != nil {
+		return fmt.Errorf("discard list %d: %w", listNo, err)
+	}
+	if started {
+		return fmt.Errorf("discard list %d: it was started", listNo)
+	}
+	first, next := int64(MakeID(listNo, 0)), int64(MakeID(listNo+1, 0))
+	for _, step := range [...]struct {
+		sql  string
+		args []any
+	}{
+		{`DELETE FROM outbox WHERE run IN (SELECT id FROM runs WHERE list_no = $1)`, []any{listNo}},
+		{`DELETE FROM runs WHERE list_no = $1`, []any{listNo}},
+		{`DELETE FROM notifications WHERE id >= $1 AND id < $2`, []any{first, next}},
+	} {
+		if _, err := tx.Exec(ctx, step.sql, step.args...); err != nil {
+			return fmt.Errorf("discard list %d: %w", listNo, err)
+		}
+	}
+	return nil
+}

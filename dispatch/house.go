@@ -1,0 +1,218 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"ekc/journal"
+	"ekc/postgres"
+)
+
+const (
+	houseEvery   = 200 * time.Millisecond
+	giveUpEvery  = time.Second
+	giveUpMost   = 1000
+	partitionDay = 24 * time.Hour
+)
+
+// house does the holder's housekeeping: runs that have nothing due are put to sleep, and what was accepted and never confirmed is
+// ended when its time is over.
+func (d *desk) house(ctx context.Context) error {
+	tick := time.NewTicker(houseEvery)
+	defer tick.Stop()
+	var swept time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := d.sleepRuns(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn("housekeeping failed", slog.Any("err", err))
+		}
+		if time.Since(swept) < giveUpEvery || d.draining.Load() {
+			continue
+		}
+		swept = time.Now()
+		if err := d.sweepUnconfirmed(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn("housekeeping failed", slog.Any("err", err))
+		}
+	}
+}
+
+// sleepRuns sets the next due time of runs that gave nothing to a claim. The run's row is locked first and the outbox read after, so
+// that whoever puts a row in meanwhile either is seen here or lowers the time afterwards.
+func (d *desk) sleepRuns(ctx context.Context) error {
+	d.mu.Lock()
+	ids := d.empty
+	d.empty = nil
+	d.mu.Unlock()
+	seen := make(map[int32]bool, len(ids))
+	for _, id := range ids {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		err := postgres.InTx(ctx, d.db, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `SELECT FROM runs WHERE id = $1 FOR UPDATE`, id); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, `UPDATE runs r SET next_due = coalesce(o.due_at, 'infinity'),
+				state = CASE WHEN o.due_at IS NULL AND NOT EXISTS (SELECT FROM leases l WHERE l.run = r.id) THEN 'done' ELSE state END
+				FROM (SELECT min(due_at) AS due_at FROM outbox WHERE run = $1) o
+				WHERE r.id = $1 AND r.state IN ('active', 'cancelling')`, id)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("put run %d to sleep: %w", id, err)
+		}
+		d.mu.Lock()
+		if r := d.runs[id]; r != nil && r.claimed == 0 {
+			delete(d.runs, id)
+		}
+		d.mu.Unlock()
+	}
+	return nil
+}
+
+// giveUp is an accepted attempt that was never confirmed.
+type giveUp struct {
+	id       NotificationID
+	run      int32
+	no       int16
+	sequence int16
+	link     int16
+	done     chan<- struct{}
+}
+
+const unconfirmedSQL = `
+SELECT a.notification, a.run, a.no, a.sequence, a.link, a.at
+FROM attempts a
+WHERE a.at > $1 AND a.at <= $2 AND a.state = 4 AND a.link = ANY($3)
+	AND NOT EXISTS (SELECT FROM outcomes o WHERE o.id = a.notification)
+ORDER BY a.at LIMIT $4`
+
+// sweepUnconfirmed ends what was accepted longer ago than the rule's give-up time. Its cursor is kept with the journal's followers, so
+// that another holder goes on from there.
+func (d *desk) sweepUnconfirmed(ctx context.Context) error {
+	name := "dispatch/give_up/" + d.name
+	at, err := journal.FollowerPosition(ctx, d.db, name)
+	if err != nil {
+		return err
+	}
+	until := d.now().Add(-d.rules().GiveUp)
+	rows, err := d.db.Query(ctx, unconfirmedSQL, time.UnixMicro(at), until, d.own, giveUpMost)
+	if err != nil {
+		return fmt.Errorf("look for the unconfirmed: %w", err)
+	}
+	var g giveUp
+	var last time.Time
+	var found []giveUp
+	_, err = pgx.ForEachRow(rows, []any{(*int64)(&g.id), &g.run, &g.no, &g.sequence, &g.link, &last}, func() error {
+		found = append(found, g)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("look for the unconfirmed: %w", err)
+	}
+	if len(found) < giveUpMost {
+		// Nothing older is left; attempts stamped before until may still be committing, so stay a little behind.
+		last = until.Add(-time.Minute)
+	} else {
+		last = last.Add(-time.Microsecond)
+	}
+	if len(found) > 0 {
+		done := make(chan struct{})
+		found[len(found)-1].done = done
+		d.rec.mu.Lock()
+		d.rec.giveUps = append(d.rec.giveUps, found...)
+		d.rec.mu.Unlock()
+		d.rec.signal()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if last.UnixMicro() <= at {
+		return nil
+	}
+	return postgres.InTx(ctx, d.db, func(tx pgx.Tx) error { return journal.SaveFollower(ctx, tx, name, at, last.UnixMicro()) })
+}
+
+func (w *writing) giveUp(ctx context.Context, tx pgx.Tx, all []giveUp) error {
+	ids := make([]int64, len(all))
+	for i, g := range all {
+		ids[i] = int64(g.id)
+	}
+	if err := w.load(ctx, tx, ids); err != nil {
+		return err
+	}
+	for _, g := range all {
+		if g.done != nil {
+			w.told = append(w.told, g.done)
+		}
+		st := w.standing[g.id]
+		if st.state != Accepted || w.ends[g.id] != nil || st.attempts != g.no {
+			continue // ended meanwhile, or tried again since
+		}
+		r, err := w.d.runOrLoad(ctx, tx, g.run)
+		if err != nil {
+			return err
+		}
+		w.end(r, st, endRow{id: g.id, at: w.now, state: Unconfirmed, attempt: g.no, link: g.link, reason: ReasonNoReceipt})
+	}
+	return nil
+}
+
+// partitions keeps partitions ready ahead of time, once at the start and then every hour: a day of attempts, 4096 lists of
+// notifications. attempts has a default partition should this ever be late.
+func (c *Core) partitions(ctx context.Context) error {
+	for {
+		if err := c.makePartitions(ctx); err != nil && ctx.Err() == nil {
+			c.Log.Warn("partitions could not be made", slog.Any("err", err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Hour):
+		}
+	}
+}
+
+func (c *Core) makePartitions(ctx context.Context) error {
+	return postgres.InTx(ctx, c.DB, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, poolLock(-1)); err != nil {
+			return err
+		}
+		day := time.Now().UTC().Truncate(partitionDay)
+		for i := range 4 {
+			from := day.Add(time.Duration(i) * partitionDay)
+			_, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS attempts_%s PARTITION OF attempts FOR VALUES FROM ('%s') TO ('%s')`,
+				from.Format("20060102"), from.Format(time.RFC3339), from.Add(partitionDay).Format(time.RFC3339)))
+			if err != nil {
+				return fmt.Errorf("partition of attempts: %w", err)
+			}
+		}
+		var last *int64
+		if err := tx.QueryRow(ctx, `SELECT max(list_no) FROM runs`).Scan(&last); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		if last == nil {
+			return nil
+		}
+		const lists = 4096
+		next := (*last/lists + 1)
+		from, to := int64(MakeID(next*lists, 0)), int64(MakeID((next+1)*lists, 0))
+		_, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS notifications_%d PARTITION OF notifications FOR VALUES FROM (%d) TO (%d)`, next, from, to))
+		if err != nil {
+			return fmt.Errorf("partition of notifications: %w", err)
+		}
+		return nil
+	})
+}

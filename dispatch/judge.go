@@ -1,0 +1,375 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"ekc/citizen"
+)
+
+// decision is what becomes of a claimed row that is not sent: it ends, or waits until due.
+type decision struct {
+	row    *claimed
+	run    *run
+	state  State // the end; Pending = it waits
+	reason Reason
+	due    time.Time
+
+	adopted []byte // digest of the phone whose orphan receipts brought the end
+	code    string
+}
+
+// facts is what the database knows of the people and the rows of one claim.
+type facts struct {
+	optOuts  map[citizen.Digest][]string
+	contacts map[citizen.Digest]contacts
+	standing map[NotificationID]standing // of rows tried before
+	orphans  map[citizen.Digest]orphans
+}
+
+// orphans are receipts for a phone whose message nobody knows.
+type orphans struct {
+	delivered int
+	failed    AttemptState
+	code      string
+}
+
+func (f *facts) optedOut(a *Attempt) bool {
+	for _, digest := range a.digests() {
+		if optOutCovers(f.optOuts[digest], a.Agency) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *facts) contactsOf(a *Attempt) (all contacts) {
+	for _, digest := range a.digests() {
+		c, ok := f.contacts[digest]
+		if !ok {
+			continue
+		}
+		all.n += c.n
+		if c.last.After(all.last) {
+			all.last = c.last
+		}
+		if all.first.IsZero() || c.first.Before(all.first) {
+			all.first = c.first
+		}
+	}
+	return all
+}
+
+// contacts are those of one phone by one channel within the last day.
+type contacts struct {
+	n     int
+	last  time.Time
+	first time.Time
+}
+
+// judge opens the claimed rows and decides of each whether it may leave now. What it lets through is checked once more by Allowed.
+func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules *Rules, now time.Time) ([]*Attempt, []decision, error) {
+	var attempts []*Attempt
+	var decisions []decision
+	var tried []int64
+	digests := make([][]byte, 0, len(rows))
+	for _, c := range rows {
+		r := d.run(c.run)
+		a, err := d.open(ctx, r, c)
+		if err != nil {
+			return nil, nil, err
+		}
+		if a == nil {
+			decisions = append(decisions, decision{row: c, run: r, state: Refused, reason: ReasonUnreadable})
+			continue
+		}
+		attempts = append(attempts, a)
+		digests = append(digests, a.digest[:])
+		for i := range a.older {
+			digests = append(digests, a.older[i][:])
+		}
+		if c.tries > 0 {
+			tried = append(tried, int64(c.id))
+		}
+	}
+	known, err := d.facts(ctx, digests, tried)
+	if err != nil {
+		return nil, nil, err
+	}
+	kept := attempts[:0]
+	for _, a := range attempts {
+		if dec, send := d.verdict(a, snap, rules, known, now); send {
+			kept = append(kept, a)
+			d.touch(a, now)
+		} else {
+			decisions = append(decisions, dec)
+		}
+	}
+	return kept, decisions, nil
+}
+
+// open unseals a row. A nil attempt means that it cannot be read by anybody.
+func (d *desk) open(ctx context.Context, r *run, c *claimed) (*Attempt, error) {
+	key, err := d.keyring.Key(ctx, d.db, r.dataKey)
+	if err != nil {
+		return nil, fmt.Errorf("data key of list %d: %w", r.listNo, err)
+	}
+	plain, err := key.Open(nil, c.sealed, citizen.RowAAD("notifications", int64(c.id)))
+	var content Content
+	if err == nil {
+		err = content.decode(plain)
+	}
+	if err != nil || len(content.Phones) == 0 {
+		d.log.Error("sealed content could not be read", "notification_id", c.id.String(), "err", err)
+		return nil, nil
+	}
+	c.sealed = nil
+	to := content.Phones[0]
+	digests, err := d.keyring.PhoneDigests(to)
+	if err != nil {
+		return nil, fmt.Errorf("digest: %w", err)
+	}
+	return &Attempt{ID: c.id, No: c.tries + 1, Agency: r.agency, Sender: r.sender, To: to, Text: content.Text, Single: r.lane == LaneSingle,
+		run: r, row: c, digest: digests[0], older: digests[1:], judged: d.now(), commitment: citizen.Commitment([]byte(content.Text), content.Salt)}, nil
+}
+
+// verdict is the rule book for one row: send is true when it may leave now.
+func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, now time.Time) (dec decision, send bool) {
+	r, c := a.run, a.row
+	end := func(s State, why Reason) (decision, bool) {
+		return decision{row: c, run: r, state: s, reason: why}, false
+	}
+	wait := func(until time.Time, why Reason) (decision, bool) {
+		return decision{row: c, run: r, reason: why, due: until}, false
+	}
+	if c.tries > 0 {
+		st := known.standing[c.id]
+		c.from = st.state
+		c.sequence = max(c.sequence, st.sequence)
+		if st.state.Final() {
+			return end(st.state, ReasonNone) // a late receipt was first: the row only has to go
+		}
+		if st.state == Uncertain {
+			if o := known.orphans[a.digest]; o.failed != 0 || o.delivered >= int(c.segments) {
+				reached := AttemptDelivered
+				if o.failed != 0 {
+					reached = o.failed
+				}
+				dec, _ := end(endOf(reached), reasonOf(reached, ReasonNone))
+				dec.adopted, dec.code = a.digest[:], o.code
+				return dec, false
+			}
+			if r.onUncertain == "hold" {
+				return wait(held, ReasonHeld)
+			}
+			a.Possible = true
+		}
+	}
+	if r.state == "cancelling" {
+		return end(Cancelled, ReasonCancelled)
+	}
+	var validUntil time.Time
+	if c.valid != nil {
+		validUntil = *c.valid
+		if !now.Before(validUntil) {
+			return end(OutOfTime, ReasonValidUntil)
+		}
+	}
+	if r.exempt {
+		a.Until = validUntil
+		return dec, true
+	}
+	if known.optedOut(a) || snap.optedOut(a) {
+		return end(Suppressed, ReasonOptOut)
+	}
+	if r.channel == "sms" && a.To.Kind() == citizen.Landline {
+		return end(Undelivered, ReasonLandline)
+	}
+	w := rules.Window(r.channel, r.wide)
+	closes, open := w.ClosesAt(now, r.zones)
+	later := func(earliest time.Time, why, over Reason) (decision, bool) {
+		at, ok := w.NextOpen(earliest, r.zones)
+		if !ok {
+			at = earliest.AddDate(0, 0, 1)
+		}
+		if !validUntil.IsZero() && !at.Before(validUntil) {
+			if over == ReasonCap {
+				return end(Suppressed, over)
+			}
+			return end(OutOfTime, ReasonValidUntil)
+		}
+		return wait(at, why)
+	}
+	if !open {
+		return later(now, ReasonNone, ReasonValidUntil)
+	}
+	seen := known.contactsOf(a)
+	if most := rules.PerDay[r.channel]; most > 0 && seen.n >= most {
+		return later(seen.first.Add(24*time.Hour), ReasonCap, ReasonCap)
+	}
+	last := seen.last
+	if t := d.touched(a.digest); t.After(last) {
+		last = t
+	}
+	if next := last.Add(rules.Gap); !last.IsZero() && next.After(now) {
+		return later(next, ReasonNone, ReasonValidUntil)
+	}
+	if !d.simulated && rules.Permitted != nil && !rules.Permitted(a.To) {
+		return end(Suppressed, ReasonPilot)
+	}
+	a.Until = closes
+	if !validUntil.IsZero() && validUntil.Before(closes) {
+		a.Until = validUntil
+	}
+	return dec, true
+}
+
+// held is the due time of a row that waits for a person; no claim reaches it.
+var held = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+
+const contactsSQL = `
+SELECT p.digest, count(DISTINCT (a.notification, a.no)), max(a.at), min(a.at)
+FROM unnest($1::bytea[]) AS u(digest)
+JOIN persons_index p ON p.digest = u.digest AND p.ref_kind = 1
+JOIN attempts a ON a.notification = p.ref
+WHERE a.at > $3::timestamptz - interval '24 hours' AND a.state IN (2, 4) AND a.link = ANY($2)
+GROUP BY p.digest`
+
+// facts asks the database once for all rows of a claim.
+func (d *desk) facts(ctx context.Context, digests [][]byte, tried []int64) (*facts, error) {
+	f := &facts{optOuts: map[citizen.Digest][]string{}, contacts: map[citizen.Digest]contacts{}}
+	if len(digests) == 0 {
+		return f, nil
+	}
+	var b pgx.Batch
+	b.Queue(`SELECT digest, scope FROM opt_outs WHERE digest = ANY($1) AND lifted_at IS NULL`, digests).Query(func(rows pgx.Rows) error {
+		var digest []byte
+		var scope string
+		_, err := pgx.ForEachRow(rows, []any{&digest, &scope}, func() error {
+			f.optOuts[citizen.Digest(digest)] = append(f.optOuts[citizen.Digest(digest)], scope)
+			return nil
+		})
+		return err
+	})
+	b.Queue(contactsSQL, digests, d.channelLinks(), d.now()).Query(func(rows pgx.Rows) error {
+		var digest []byte
+		var c contacts
+		_, err := pgx.ForEachRow(rows, []any{&digest, &c.n, &c.last, &c.first}, func() error {
+			f.contacts[citizen.Digest(digest)] = c
+			return nil
+		})
+		return err
+	})
+	if err := d.hot.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, fmt.Errorf("look up people: %w", err)
+	}
+	if len(tried) == 0 {
+		return f, nil
+	}
+	var err error
+	if f.standing, err = loadStanding(ctx, d.hot, tried); err != nil {
+		return nil, err
+	}
+	f.orphans, err = d.loadOrphans(ctx, tried)
+	return f, err
+}
+
+const orphansSQL = `
+SELECT u.digest, o.state, count(*), max(o.code)
+FROM uncertain u JOIN orphan_receipts o ON o.digest = u.digest AND o.notification IS NULL AND o.at >= u.since AND o.state > 4
+WHERE u.notification = ANY($1)
+GROUP BY 1, 2`
+
+// loadOrphans finds receipts that came for what is uncertain while it was not yet known to be.
+func (d *desk) loadOrphans(ctx context.Context, tried []int64) (map[citizen.Digest]orphans, error) {
+	rows, err := d.hot.Query(ctx, orphansSQL, tried)
+	if err != nil {
+		return nil, fmt.Errorf("look up orphan receipts: %w", err)
+	}
+	found := map[citizen.Digest]orphans{}
+	var digest []byte
+	var state AttemptState
+	var n int
+	var code string
+	_, err = pgx.ForEachRow(rows, []any{&digest, &state, &n, &code}, func() error {
+		o := found[citizen.Digest(digest)]
+		if state == AttemptDelivered {
+			o.delivered += n
+		} else if state > o.failed {
+			o.failed, o.code = state, code
+		}
+		found[citizen.Digest(digest)] = o
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up orphan receipts: %w", err)
+	}
+	return found, nil
+}
+
+// standing is what is known of a notification that is no longer fresh.
+type standing struct {
+	state    State
+	sequence int16
+	attempts int16
+}
+
+const standingSQL = `
+SELECT u.id, coalesce(o.state, CASE WHEN a.accepted THEN 1 WHEN a.uncertain THEN 2 ELSE 0 END)::smallint,
+	greatest(o.sequence, a.sequence, 0)::smallint, coalesce(a.no, 0)::smallint
+FROM unnest($1::bigint[]) AS u(id)
+LEFT JOIN outcomes o ON o.id = u.id
+LEFT JOIN LATERAL (
+	SELECT bool_or(state = 4) AS accepted, bool_or(state = 2) AS uncertain, max(sequence) AS sequence, max(no) AS no
+	FROM attempts WHERE notification = u.id) a ON true`
+
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func loadStanding(ctx context.Context, q querier, ids []int64) (map[NotificationID]standing, error) {
+	rows, err := q.Query(ctx, standingSQL, ids)
+	if err != nil {
+		return nil, fmt.Errorf("load standing: %w", err)
+	}
+	found := make(map[NotificationID]standing, len(ids))
+	var id int64
+	var s standing
+	_, err = pgx.ForEachRow(rows, []any{&id, &s.state, &s.sequence, &s.attempts}, func() error {
+		found[NotificationID(id)] = s
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load standing: %w", err)
+	}
+	return found, nil
+}
+
+// Allowed is the last look, directly before the wire.
+func (d *desk) Allowed(a *Attempt) bool {
+	snap := d.control.fresh()
+	now := d.now()
+	switch {
+	case snap == nil,
+		now.Sub(a.judged) > recentOptOuts/2,
+		!a.Until.IsZero() && !now.Before(a.Until),
+		snap.stopped(a.run, d.name):
+		return false
+	}
+	if state, seen := snap.runs[a.run.id]; seen && state != "active" {
+		return false
+	}
+	return a.run.exempt || !snap.optedOut(a)
+}
+
+// MayWrite says that the pool is still this process's.
+func (d *desk) MayWrite() bool { return d.hold.mayWrite(time.Now()) }
+
+// Stopped says whether a stop holds one link back.
+func (d *desk) Stopped(link string) bool {
+	snap := d.control.fresh()
+	return snap == nil || snap.stops[stopKey{StopLink, link}]
+}

@@ -1,0 +1,457 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"ekc/citizen"
+	"ekc/journal"
+)
+
+// write makes the plan and carries it out in tx.
+func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
+	w.standing = map[NotificationID]standing{}
+	w.ends = map[NotificationID]*endRow{}
+	w.wake = map[int32]time.Time{}
+	w.batches = map[*batch]int{}
+	w.freshOnly = true
+
+	var fenced error
+	var b pgx.Batch
+	w.d.hold.queueFence(&b, func(err error) { fenced = err })
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+		return fmt.Errorf("check fence: %w", err)
+	}
+	if fenced != nil {
+		return fenced
+	}
+	if err := w.lookUpTried(ctx, tx, all); err != nil {
+		return err
+	}
+	for _, dec := range all.decisions {
+		if err := w.decision(ctx, tx, dec); err != nil {
+			return err
+		}
+	}
+	for i := range all.results {
+		if err := w.result(ctx, tx, &all.results[i]); err != nil {
+			return err
+		}
+	}
+	late, err := w.orphansOf(ctx, tx, all.results)
+	if err != nil {
+		return err
+	}
+	if err := w.receipts(ctx, tx, append(late, all.receipts...)); err != nil {
+		return err
+	}
+	if err := w.giveUp(ctx, tx, all.giveUps); err != nil {
+		return err
+	}
+	return w.carryOut(ctx, tx)
+}
+
+// lookUpTried reads the standing of notifications that had attempts before: a late receipt may have been first.
+func (w *writing) lookUpTried(ctx context.Context, tx pgx.Tx, all work) error {
+	var ids []int64
+	for i := range all.results {
+		if a := all.results[i].Attempt; w.careful || a.row.tries > 0 || all.results[i].Late {
+			ids = append(ids, int64(a.ID))
+		}
+	}
+	for _, dec := range all.decisions {
+		if w.careful || dec.row.tries > 0 {
+			ids = append(ids, int64(dec.row.id))
+		}
+	}
+	return w.load(ctx, tx, ids)
+}
+
+func (w *writing) load(ctx context.Context, tx pgx.Tx, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	found, err := loadStanding(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	for id, s := range found {
+		if _, ok := w.standing[id]; !ok {
+			w.standing[id] = s
+		}
+	}
+	return nil
+}
+
+// stand is what is known of a notification: from the database where it had to be asked, else from the row itself.
+func (w *writing) stand(c *claimed) standing {
+	if s, ok := w.standing[c.id]; ok {
+		s.sequence = max(s.sequence, c.sequence)
+		return s
+	}
+	return standing{state: c.from, sequence: c.sequence, attempts: c.tries}
+}
+
+func (w *writing) entry(e journal.Entry) int {
+	w.entries = append(w.entries, e)
+	return len(w.entries) - 1
+}
+
+// end plans an outcome, or a raise of one; what would lower it is dropped.
+func (w *writing) end(r *run, st standing, e endRow) {
+	if st.state.Final() && e.state <= st.state {
+		return
+	}
+	if st.state.Final() {
+		w.freshOnly = false
+	}
+	if _, looked := w.standing[e.id]; looked {
+		w.freshOnly = false
+	}
+	if have := w.ends[e.id]; have != nil {
+		if e.state <= have.state {
+			return
+		}
+		// Two receipts of one message in one transaction: the entry of the lower end stays, as the history of what was heard.
+		st.state, st.sequence = have.state, have.sequence
+	}
+	e.sequence = st.sequence + 1
+	e.entry = w.entry(journal.Entry{Kind: journal.Outcome, At: e.at, Agency: r.agency, ListNo: r.listNo, Notification: int64(e.id),
+		Sequence: int(e.sequence), Attempt: int(e.attempt), Channel: r.channel, Link: w.d.linkName(e.link), State: e.state.String(),
+		From: st.state.String(), Reason: string(e.reason), Code: journal.Text(e.code)})
+	st.state, st.sequence = e.state, e.sequence
+	w.standing[e.id] = st
+	if have := w.ends[e.id]; have != nil {
+		*have = e
+		return
+	}
+	kept := e
+	w.ends[e.id] = &kept
+	w.endOrder = append(w.endOrder, &kept)
+}
+
+func (w *writing) decision(ctx context.Context, tx pgx.Tx, dec decision) error {
+	c, r := dec.row, dec.run
+	w.settled = append(w.settled, c)
+	st := w.stand(c)
+	switch {
+	case st.state.Final():
+		w.gone.add(c.run, c.due, c.id)
+	case dec.state.Final():
+		w.gone.add(c.run, c.due, c.id)
+		if dec.state == Undelivered || dec.state == Refused {
+			moved, err := w.nextChannel(ctx, tx, r, c.id, c.tries, st, dec.reason, "")
+			if err != nil || moved {
+				return err
+			}
+		}
+		w.end(r, st, endRow{id: c.id, at: w.now, state: dec.state, attempt: c.tries, reason: dec.reason, code: dec.code})
+		if dec.adopted != nil {
+			w.adopted = append(w.adopted, adoption{c.id, dec.adopted})
+		}
+	default:
+		w.gone.add(c.run, c.due, c.id)
+		w.putLater(outRow{run: c.run, tries: c.tries, sequence: st.sequence, due: dec.due, id: c.id})
+		if dec.reason == ReasonHeld {
+			w.entry(journal.Entry{Kind: journal.Attempt, At: w.now, Agency: r.agency, ListNo: r.listNo, Notification: int64(c.id),
+				Sequence: int(st.sequence), Attempt: int(c.tries), Channel: r.channel, State: st.state.String(), From: st.state.String(),
+				Reason: string(ReasonHeld)})
+		}
+	}
+	return nil
+}
+
+func (w *writing) putLater(o outRow) {
+	w.back = append(w.back, o)
+	if at, ok := w.wake[o.run]; !ok || o.due.Before(at) {
+		w.wake[o.run] = o.due
+	}
+}
+
+func (w *writing) result(ctx context.Context, tx pgx.Tx, res *Result) error {
+	a := res.Attempt
+	c, r := a.row, a.run
+	if res.Late {
+		return w.late(ctx, tx, res)
+	}
+	w.batches[a.batch]++
+	if res.Verdict == VerdictWithheld {
+		w.released = append(w.released, c)
+		return nil
+	}
+	w.settled = append(w.settled, c)
+	w.gone.add(c.run, c.due, c.id)
+	at := res.At
+	if at.IsZero() {
+		at = w.now
+	}
+	st := w.stand(c)
+	link := w.d.linkNo(res.Link)
+	entry := journal.Entry{Kind: journal.Attempt, At: at, Agency: r.agency, ListNo: r.listNo, Notification: int64(c.id), Attempt: int(a.No),
+		Channel: r.channel, Link: res.Link, From: st.state.String(), Reason: string(res.Reason), Code: journal.Text(res.Code),
+		Segments: max(len(res.Parts), 1), Commitment: a.commitment[:]}
+	if a.Possible {
+		entry.Data = journal.Fields("possible_duplicate", "true")
+	}
+	row := attemptRow{id: c.id, at: at, run: r.id, link: link, no: a.No, segment: 1, segments: int16(max(len(res.Parts), 1)), code: res.Code}
+	// add writes the attempt down; told says that the sender hears of the state it brought, so that it has a sequence of its own.
+	add := func(reached State, told bool) {
+		if st.state.Final() {
+			reached = st.state // a late receipt of an earlier attempt stands
+		} else if told {
+			st.sequence++
+		}
+		entry.State, entry.Sequence = reached.String(), int(st.sequence)
+		row.entry, row.sequence = w.entry(entry), st.sequence
+		st.state = reached
+		if c.tries > 0 || w.careful {
+			w.standing[c.id] = st
+		}
+	}
+	switch res.Verdict {
+	case VerdictAccepted, VerdictDelivered:
+		add(Accepted, true)
+		parts := res.Parts
+		if len(parts) == 0 {
+			parts = []Part{{State: AttemptAccepted}}
+		}
+		for i, p := range parts {
+			row.segment, row.state, row.messageID, row.code = int16(i+1), p.State, p.MessageID, p.Code
+			w.attempts = append(w.attempts, row)
+			if p.State == AttemptAccepted && p.MessageID != "" && !st.state.Final() && len(parts) < 256 {
+				w.refs.add(w.refs.key(link, p.MessageID), ref{id: c.id, run: r.id, no: a.No, sequence: st.sequence, link: link,
+					segment: uint8(i + 1), segments: uint8(len(parts))})
+			}
+		}
+		if slices.ContainsFunc(parts, func(p Part) bool { return p.State == AttemptRefused }) {
+			w.end(r, st, endRow{id: c.id, at: at, state: Undelivered, attempt: a.No, link: link, reason: ReasonPartial, code: res.Code})
+		}
+		if res.Verdict == VerdictDelivered {
+			w.end(r, st, endRow{id: c.id, at: at, state: Delivered, attempt: a.No, link: link, code: res.Code})
+		}
+	case VerdictTemporary:
+		add(st.state, false)
+		row.state = AttemptRefused
+		w.attempts = append(w.attempts, row)
+		pause, again := w.rules.Retry(res.Reason, int(a.No))
+		due := w.now.Add(pause)
+		switch {
+		case st.state.Final():
+		case again && (c.valid == nil || due.Before(*c.valid)):
+			w.putLater(outRow{run: c.run, tries: a.No, sequence: st.sequence, due: due, id: c.id})
+		case again:
+			w.end(r, st, endRow{id: c.id, at: w.now, state: OutOfTime, attempt: a.No, link: link, reason: ReasonValidUntil, code: res.Code})
+		default:
+			return w.last(ctx, tx, r, c.id, a.No, link, st, res.Reason, res.Code)
+		}
+	case VerdictUncertain:
+		add(Uncertain, true)
+		row.state = AttemptUncertain
+		w.attempts = append(w.attempts, row)
+		if !st.state.Final() {
+			due := w.now.Add(w.rules.UncertainWait)
+			w.putLater(outRow{run: c.run, tries: a.No, sequence: st.sequence, due: due, id: c.id})
+			w.uncertain = append(w.uncertain, uncertainRow{a: a, link: link, due: due, sequence: st.sequence, since: at})
+		}
+	default: // permanent
+		add(st.state, false)
+		row.state = AttemptRefused
+		w.attempts = append(w.attempts, row)
+		if !st.state.Final() {
+			return w.last(ctx, tx, r, c.id, a.No, link, st, res.Reason, res.Code)
+		}
+	}
+	return nil
+}
+
+// late takes the response of an attempt that was given up as uncertain: it did leave, and under which message_id. What still waits to be
+// sent again is taken out; receipts settle the rest.
+func (w *writing) late(ctx context.Context, tx pgx.Tx, res *Result) error {
+	a := res.Attempt
+	id, r, link := a.ID, a.run, w.d.linkNo(res.Link)
+	st := w.stand(a.row)
+	if st.state != Uncertain {
+		return nil // decided meanwhile
+	}
+	st.state, st.sequence = Accepted, st.sequence+1
+	w.standing[id] = st
+	e := w.entry(journal.Entry{Kind: journal.Attempt, At: res.At, Agency: r.agency, ListNo: r.listNo, Notification: int64(id),
+		Sequence: int(st.sequence), Attempt: int(a.No), Channel: r.channel, Link: res.Link, State: Accepted.String(), From: Uncertain.String(),
+		Code: journal.Text(res.Code), Segments: len(res.Parts), Data: journal.Fields("late", "true")})
+	for i, p := range res.Parts {
+		w.attempts = append(w.attempts, attemptRow{id: id, at: res.At, entry: e, run: r.id, link: link, no: a.No, sequence: st.sequence,
+			segment: int16(i + 1), segments: int16(len(res.Parts)), state: p.State, messageID: p.MessageID, code: p.Code})
+		w.refs.add(w.refs.key(link, p.MessageID), ref{id: id, run: r.id, no: a.No, sequence: st.sequence, link: link, segment: uint8(i + 1),
+			segments: uint8(len(res.Parts))})
+	}
+	rows, err := tx.Query(ctx, `DELETE FROM uncertain WHERE notification = $1 RETURNING run, due_at`, int64(id))
+	if err != nil {
+		return fmt.Errorf("late response: %w", err)
+	}
+	var run int32
+	var due time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&run, &due}, func() error { w.gone.add(run, due, id); return nil }); err != nil {
+		return fmt.Errorf("late response: %w", err)
+	}
+	return nil
+}
+
+// last moves the notification to the next channel of its plan, or ends it as this channel did.
+func (w *writing) last(ctx context.Context, tx pgx.Tx, r *run, id NotificationID, no, link int16, st standing, why Reason, code string) error {
+	moved, err := w.nextChannel(ctx, tx, r, id, no, st, why, code)
+	if err != nil || moved {
+		return err
+	}
+	w.end(r, st, endRow{id: id, at: w.now, state: Refused, attempt: no, link: link, reason: why, code: code})
+	return nil
+}
+
+const nextRunSQL = `
+WITH new AS (
+	INSERT INTO runs (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, exempt, on_uncertain, data_key,
+		life_event, template, sender, test, valid_until, state)
+	SELECT list_no, agency, @pool, @channel, plan, @step, lane, weight, zones, wide_window, exempt, on_uncertain, data_key,
+		life_event, template, sender, test, valid_until, state FROM runs WHERE id = @run
+	ON CONFLICT DO NOTHING
+	RETURNING id)
+SELECT id FROM new
+UNION ALL
+SELECT n.id FROM runs n JOIN runs r ON r.id = @run WHERE n.list_no = r.list_no AND n.pool = @pool AND n.zones = r.zones AND n.lane = r.lane
+	AND n.plan = r.plan AND n.step = @step AND n.template = r.template AND n.life_event = r.life_event
+	AND n.valid_until IS NOT DISTINCT FROM r.valid_until AND n.on_uncertain = r.on_uncertain
+LIMIT 1`
+
+// nextChannel puts the notification into the run of the next channel of its plan that some link performs.
+func (w *writing) nextChannel(ctx context.Context, tx pgx.Tx, r *run, id NotificationID, tries int16, st standing, why Reason, code string) (bool, error) {
+	if r.state == "cancelling" {
+		return false, nil
+	}
+	for step := int(r.step) + 1; step < len(r.plan); step++ {
+		pool, ok := w.d.poolFor(r.plan[step], r.agency, r.test)
+		if !ok {
+			continue
+		}
+		var next int32
+		err := tx.QueryRow(ctx, nextRunSQL, pgx.NamedArgs{"run": r.id, "pool": pool, "channel": r.plan[step], "step": step}).Scan(&next)
+		if err != nil {
+			return false, fmt.Errorf("next channel: %w", err)
+		}
+		w.entry(journal.Entry{Kind: journal.Attempt, At: w.now, Agency: r.agency, ListNo: r.listNo, Notification: int64(id),
+			Sequence: int(st.sequence), Attempt: int(tries), Channel: r.channel, State: Pending.String(), From: st.state.String(),
+			Reason: string(why), Code: journal.Text(code), Data: journal.Fields("next", r.plan[step])})
+		w.putLater(outRow{run: next, tries: tries, sequence: st.sequence, due: w.now, id: id})
+		return true, nil
+	}
+	return false, nil
+}
+
+// carryOut writes the plan: journal first, so that rows can name their entries, then everything else in one pipeline and two copies.
+func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
+	ids, err := w.d.journal.Append(ctx, tx, w.entries)
+	if err != nil {
+		return err
+	}
+	if len(ids) > 0 {
+		w.firstID = ids[0]
+	}
+	var b pgx.Batch
+	if len(w.gone.ids) > 0 {
+		b.Queue(`DELETE FROM outbox o USING unnest($1::int[], $2::timestamptz[], $3::bigint[]) AS u(run, due_at, id)
+			WHERE o.run = u.run AND o.due_at = u.due_at AND o.id = u.id`, w.gone.runs, w.gone.dues, w.gone.ids)
+	}
+	for _, o := range w.back {
+		b.Queue(`INSERT INTO outbox (run, tries, sequence, due_at, id) VALUES ($1, $2, $3, $4, $5)`, o.run, o.tries, o.sequence, o.due, int64(o.id))
+	}
+	for _, u := range w.uncertain {
+		b.Queue(`INSERT INTO uncertain (notification, digest, pool, run, due_at, link, no, sequence, since, at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+			ON CONFLICT (notification) DO UPDATE SET due_at = excluded.due_at, no = excluded.no, sequence = excluded.sequence, run = excluded.run`,
+			int64(u.a.ID), u.a.digest[:], w.d.hold.pool, u.a.run.id, u.due, u.link, u.a.No, u.sequence, u.since, w.now)
+	}
+	var over []int64
+	for bt, n := range w.batches {
+		if bt.left == n {
+			over = append(over, bt.no)
+		}
+	}
+	if len(over) > 0 {
+		b.Queue(`DELETE FROM leases WHERE batch = ANY($1)`, over)
+	}
+	for run, at := range w.wake {
+		b.Queue(`UPDATE runs SET next_due = least(next_due, $2), state = CASE state WHEN 'done' THEN 'active' ELSE state END WHERE id = $1
+			AND (next_due > $2 OR state = 'done')`, run, at)
+	}
+	w.queueOrphans(&b)
+	if !w.freshOnly {
+		for _, e := range w.endOrder {
+			b.Queue(`INSERT INTO outcomes AS o (id, at, entry, state, sequence, attempt, link, reason, code)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+				ON CONFLICT (id) DO UPDATE SET at = excluded.at, entry = excluded.entry, state = excluded.state, sequence = excluded.sequence,
+					attempt = excluded.attempt, link = excluded.link, reason = excluded.reason, code = excluded.code
+				WHERE excluded.state > o.state`,
+				int64(e.id), e.at, ids[e.entry], int16(e.state), e.sequence, e.attempt, e.link, string(e.reason), e.code)
+		}
+	}
+	if b.Len() > 0 {
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+	}
+	if len(w.attempts) > 0 {
+		if _, err := tx.CopyFrom(ctx, pgx.Identifier{"attempts"},
+			[]string{"notification", "at", "entry", "run", "link", "no", "sequence", "segment", "segments", "state", "message_id", "code"},
+			pgx.CopyFromSlice(len(w.attempts), func(i int) ([]any, error) {
+				a := &w.attempts[i]
+				return []any{int64(a.id), a.at, ids[a.entry], a.run, a.link, a.no, a.sequence, a.segment, a.segments, int16(a.state), a.messageID, a.code}, nil
+			})); err != nil {
+			return fmt.Errorf("copy attempts: %w", err)
+		}
+	}
+	if w.freshOnly && len(w.endOrder) > 0 {
+		_, err := tx.CopyFrom(ctx, pgx.Identifier{"outcomes"},
+			[]string{"id", "at", "entry", "state", "sequence", "attempt", "link", "reason", "code"},
+			pgx.CopyFromSlice(len(w.endOrder), func(i int) ([]any, error) {
+				e := w.endOrder[i]
+				return []any{int64(e.id), e.at, ids[e.entry], int16(e.state), e.sequence, e.attempt, e.link, string(e.reason), e.code}, nil
+			}))
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "23505" {
+			return errNotFresh
+		}
+		if err != nil {
+			return fmt.Errorf("copy outcomes: %w", err)
+		}
+	}
+	return nil
+}
+
+// adoption says which phone's orphan receipts ended a notification.
+type adoption struct {
+	id     NotificationID
+	digest []byte
+}
+
+// queueOrphans stores receipts whose message_id nobody knows: they may settle what is, or will be, uncertain.
+func (w *writing) queueOrphans(b *pgx.Batch) {
+	for _, a := range w.adopted {
+		b.Queue(`UPDATE orphan_receipts SET notification = $1 WHERE digest = $2 AND notification IS NULL`, int64(a.id), a.digest)
+	}
+	for _, p := range w.orphans {
+		d, err := w.d.keyring.PhoneDigest(p.To)
+		if err != nil {
+			d = citizen.Digest{}
+		}
+		var submitted any
+		if !p.SubmittedAt.IsZero() {
+			submitted = p.SubmittedAt
+		}
+		b.Queue(`INSERT INTO orphan_receipts (link, message_id, digest, state, code, submitted_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+			p.link, p.MessageID, d[:], int16(p.State), p.Code, submitted)
+	}
+}

@@ -258,9 +258,11 @@ func (d *desk) claimOnce(ctx context.Context, lanes []int16, turn *int) (int, er
 		d.rec.decide(decisions)
 	}
 	if len(attempts) > 0 {
+		d.reached(PointClaimed)
 		d.unreserve(n)
 		n = 0
 		d.ch.Start(attempts)
+		d.reached(PointStarted)
 	}
 	return len(rows), nil
 }

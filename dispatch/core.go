@@ -41,7 +41,19 @@ type Config struct {
 	Log     *slog.Logger
 	Metrics *Metrics
 	Now     func() time.Time // windows and terms; time.Now when nil
+	Reached func(Point)      // told as the points of a row's way are passed: crash tests kill the process there; nil otherwise
 }
+
+// Point is a place where a kill must do no harm.
+type Point string
+
+const (
+	PointClaimed   Point = "claimed"   // leases are committed, nothing has left
+	PointAnswered  Point = "answered"  // results came back, nothing is recorded
+	PointStarted   Point = "started"   // the channel has them
+	PointRecording Point = "recording" // everything is in the transaction, the commit is to come
+	PointRecorded  Point = "recorded"  // committed, nothing is acknowledged yet
+)
 
 // Core runs the pools of one process.
 type Core struct {
@@ -58,6 +70,9 @@ func New(cfg Config) *Core {
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
+	}
+	if cfg.Reached == nil {
+		cfg.Reached = func(Point) {}
 	}
 	cfg.Drain = cmp.Or(cfg.Drain, 30*time.Second)
 	return &Core{Config: cfg, desks: map[string]*desk{}}
@@ -121,7 +136,7 @@ func (c *Core) holdPool(ctx context.Context, p Pool, hold *holding, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	marked, err := d.recoverLeases(ctx)
+	marked, err := d.recoverLeases(ctx, mark{reason: ReasonProcessDied, due: c.Now().Add(c.Rules().UncertainWait)})
 	if err != nil {
 		return fmt.Errorf("recover leases: %w", err)
 	}
@@ -144,7 +159,7 @@ func (c *Core) newDesk(ctx context.Context, p Pool, hold *holding, log *slog.Log
 	most := cmp.Or(p.Unrecorded, 2000)
 	d := &desk{name: p.Name, channel: p.Channel, simulated: p.Simulated, links: map[string]int16{}, linkNames: map[int16]string{},
 		db: c.DB, hot: c.Hot, journal: c.Journal, keyring: c.Keyring, rules: c.Rules, routes: c.Routes, pools: map[string]int16{},
-		metrics: c.Metrics, log: log, now: c.Now, hold: hold, lost: make(chan struct{}),
+		metrics: c.Metrics, log: log, now: c.Now, reached: c.Reached, hold: hold, lost: make(chan struct{}),
 		budget: budget{most: most, singles: max(1, most/4)},
 		runs:   map[int32]*run{}, inHand: map[NotificationID]*claimed{}, phones: map[citizen.Digest]touch{}}
 	d.control = &control{db: c.DB, busy: d.busyRuns}

@@ -36,6 +36,7 @@ type desk struct {
 	metrics *Metrics
 	log     *slog.Logger
 	now     func() time.Time
+	reached func(Point)
 
 	hold    *holding
 	lost    chan struct{} // closed when the pool is no longer ours

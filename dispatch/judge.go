@@ -162,7 +162,7 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 				dec.adopted, dec.code = a.digest[:], o.code
 				return dec, false
 			}
-			if r.onUncertain == "hold" {
+			if r.onUncertain == "hold" && !st.decided {
 				return wait(held, ReasonHeld)
 			}
 			a.Possible = true
@@ -315,13 +315,15 @@ type standing struct {
 	state    State
 	sequence int16
 	attempts int16
+	decided  bool // a person said to send it again
 }
 
 const standingSQL = `
 SELECT u.id, coalesce(o.state, CASE WHEN a.accepted THEN 1 WHEN a.uncertain THEN 2 ELSE 0 END)::smallint,
-	greatest(o.sequence, a.sequence, 0)::smallint, coalesce(a.no, 0)::smallint
+	greatest(o.sequence, a.sequence, 0)::smallint, coalesce(a.no, 0)::smallint, coalesce(d.decided, false)
 FROM unnest($1::bigint[]) AS u(id)
 LEFT JOIN outcomes o ON o.id = u.id
+LEFT JOIN uncertain d ON d.notification = u.id
 LEFT JOIN LATERAL (
 	SELECT bool_or(state = 4) AS accepted, bool_or(state = 2) AS uncertain, max(sequence) AS sequence, max(no) AS no
 	FROM attempts WHERE notification = u.id) a ON true`
@@ -338,7 +340,7 @@ func loadStanding(ctx context.Context, q querier, ids []int64) (map[Notification
 	found := make(map[NotificationID]standing, len(ids))
 	var id int64
 	var s standing
-	_, err = pgx.ForEachRow(rows, []any{&id, &s.state, &s.sequence, &s.attempts}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &s.state, &s.sequence, &s.attempts, &s.decided}, func() error {
 		found[NotificationID(id)] = s
 		return nil
 	})

@@ -54,7 +54,11 @@ func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
 	if err := w.giveUp(ctx, tx, all.giveUps); err != nil {
 		return err
 	}
-	return w.carryOut(ctx, tx)
+	if err := w.carryOut(ctx, tx); err != nil {
+		return err
+	}
+	w.d.reached(PointRecording)
+	return nil
 }
 
 // lookUpTried reads the standing of notifications that had attempts before: a late receipt may have been first.

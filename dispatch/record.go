@@ -75,6 +75,7 @@ func (r *recorder) signal() {
 
 // Settle takes results of attempts.
 func (d *desk) Settle(results []Result) {
+	d.reached(PointAnswered)
 	d.rec.mu.Lock()
 	d.rec.results = append(d.rec.results, results...)
 	d.rec.mu.Unlock()
@@ -351,6 +352,7 @@ func (w *writing) happened(ctx context.Context, d *desk) (done, known bool) {
 // committed is called once the transaction is durable.
 func (w *writing) committed() {
 	d := w.d
+	d.reached(PointRecorded)
 	d.mu.Lock()
 	for _, c := range w.settled {
 		d.forget(c, false)

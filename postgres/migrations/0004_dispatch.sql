@@ -141,12 +141,13 @@ CREATE TABLE uncertain (
     digest       bytea       NOT NULL,
     pool         smallint    NOT NULL,
     run          integer     NOT NULL,
-    due_at       timestamptz NOT NULL,                 -- of its outbox row; 'infinity' when held for a person
+    due_at       timestamptz NOT NULL,                 -- of its outbox row when it became uncertain
     link         smallint    NOT NULL DEFAULT 0,
     no           smallint    NOT NULL,
     sequence     smallint    NOT NULL,
     since        timestamptz NOT NULL,                 -- the earliest instant it can have left
-    at           timestamptz NOT NULL
+    at           timestamptz NOT NULL,
+    decided      boolean     NOT NULL DEFAULT false    -- a person said to send it again, whatever the list's policy
 );
 CREATE INDEX uncertain_digest ON uncertain (digest);
 

@@ -71,6 +71,7 @@ type batch struct {
 
 const (
 	claimMost     = 1000
+	claimWorth    = 250  // what a bulk claimer is woken for before its time
 	runsMost      = 4000 // due runs looked at in one pass
 	pollSingles   = 15 * time.Millisecond
 	pollBulk      = 40 * time.Millisecond
@@ -196,15 +197,23 @@ func (d *desk) claimLoop(ctx context.Context, lanes []int16, poll time.Duration)
 	d.mu.Unlock()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	single := lanes[0] == LaneSingle
 	for {
+		least := 1
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		case <-wake:
+			if !single {
+				least = claimWorth
+			}
 		}
 		pause := poll
-		took, err := d.claimOnce(ctx, lanes, &turn)
+		took, err := d.claimOnce(ctx, lanes, &turn, least)
+		if took < 0 {
+			continue // too little to be worth a claim before the timer
+		}
 		switch {
 		case errors.Is(err, ErrFenced):
 			return err
@@ -219,12 +228,17 @@ func (d *desk) claimLoop(ctx context.Context, lanes []int16, poll time.Duration)
 }
 
 // claimOnce takes what is due, as far as the channel has room and the bound on what is unrecorded allows, and starts it.
-func (d *desk) claimOnce(ctx context.Context, lanes []int16, turn *int) (int, error) {
+// It returns -1 when there is place for less than least.
+func (d *desk) claimOnce(ctx context.Context, lanes []int16, turn *int, least int) (int, error) {
 	snap := d.control.fresh()
 	if snap == nil || !d.hold.mayWrite(time.Now()) || d.draining.Load() {
 		return 0, nil
 	}
 	n := d.reserve(lanes[0] == LaneSingle)
+	if n < least && least > 1 {
+		d.unreserve(n)
+		return -1, nil
+	}
 	if n == 0 {
 		return 0, nil
 	}
@@ -247,6 +261,9 @@ func (d *desk) claimOnce(ctx context.Context, lanes []int16, turn *int) (int, er
 		return 0, err
 	}
 	attempts, decisions, err := d.judge(ctx, rows, snap, rules, now)
+	if err == nil {
+		attempts = d.cut(attempts, n)
+	}
 	if err == nil && len(attempts) > 0 {
 		err = d.lease(ctx, attempts)
 	}
@@ -265,6 +282,22 @@ func (d *desk) claimOnce(ctx context.Context, lanes []int16, turn *int) (int, er
 		d.reached(PointStarted)
 	}
 	return len(rows), nil
+}
+
+// cut keeps as many attempts as the room has segments for, and lets go of the rest.
+func (d *desk) cut(attempts []*Attempt, room int) []*Attempt {
+	for i, a := range attempts {
+		if room <= 0 {
+			rest := make([]*claimed, 0, len(attempts)-i)
+			for _, a := range attempts[i:] {
+				rest = append(rest, a.row)
+			}
+			d.putBack(rest)
+			return attempts[:i]
+		}
+		room -= int(max(a.row.segments, 1))
+	}
+	return attempts
 }
 
 // ready says whether a claim may look into the run now; a run outside its window is put to sleep until the window opens.
@@ -394,7 +427,7 @@ func (d *desk) putBack(rows []*claimed) {
 	}
 }
 
-// forget lets go of a row; d.mu is held. When the row is still where it was, its run is read from the head again.
+// forget lets go of a row; d.mu is held. When the row is still where it was, its run's cursor goes back before it.
 func (d *desk) forget(c *claimed, still bool) {
 	if d.inHand[c.id] != c {
 		return
@@ -405,8 +438,8 @@ func (d *desk) forget(c *claimed, still bool) {
 	}
 	if r := d.runs[c.run]; r != nil {
 		r.claimed--
-		if still {
-			r.cursorDue, r.cursorID = time.Time{}, 0
+		if still && r.cursorID != 0 && (c.due.Before(r.cursorDue) || c.due.Equal(r.cursorDue) && int64(c.id) <= r.cursorID) {
+			r.cursorDue, r.cursorID = c.due, int64(c.id)-1
 		}
 	}
 }

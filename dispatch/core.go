@@ -95,6 +95,7 @@ func (c *Core) Run(ctx context.Context, pools []Pool) error {
 func (c *Core) runPool(ctx context.Context, p Pool) error {
 	log := c.Log.With(slog.String("pool", p.Name))
 	registered := false
+	pause := standby
 	for {
 		err := func() error {
 			if !registered {
@@ -113,6 +114,7 @@ func (c *Core) runPool(ctx context.Context, p Pool) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		wait := standby
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrFenced):
@@ -122,11 +124,14 @@ func (c *Core) runPool(ctx context.Context, p Pool) error {
 		default:
 			log.Error("pool stopped", slog.Any("err", err))
 			c.Metrics.PoolFaults.WithLabelValues(p.Name).Inc()
+			// Whatever it is may come again, and each time doubles what is uncertain: ever more slowly.
+			pause = min(2*pause, time.Minute)
+			wait = pause
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(standby):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -152,14 +157,14 @@ func (c *Core) holdPool(ctx context.Context, p Pool, hold *holding, log *slog.Lo
 		delete(c.desks, p.Name)
 		c.mu.Unlock()
 	}()
-	return d.work(ctx, c.Drain)
+	return d.work(ctx)
 }
 
 func (c *Core) newDesk(ctx context.Context, p Pool, hold *holding, log *slog.Logger) (*desk, error) {
 	most := cmp.Or(p.Unrecorded, 2000)
 	d := &desk{name: p.Name, channel: p.Channel, simulated: p.Simulated, links: map[string]int16{}, linkNames: map[int16]string{},
 		db: c.DB, hot: c.Hot, journal: c.Journal, keyring: c.Keyring, rules: c.Rules, routes: c.Routes, pools: map[string]int16{},
-		metrics: c.Metrics, log: log, now: c.Now, reached: c.Reached, hold: hold, lost: make(chan struct{}),
+		metrics: c.Metrics, log: log, now: c.Now, reached: c.Reached, hold: hold, drain: c.Drain,
 		budget: budget{most: most, singles: max(1, most/4)},
 		runs:   map[int32]*run{}, inHand: map[NotificationID]*claimed{}, phones: map[citizen.Digest]touch{}}
 	d.control = &control{db: c.DB, busy: d.busyRuns}

@@ -95,7 +95,7 @@ func TestKilledHolderLeavesMarkedRowsAndNoneIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	turn := 0
-	if _, err := d.claimOnce(t.Context(), []int16{LaneNormal}, &turn); err != nil {
+	if _, err := d.claimOnce(t.Context(), []int16{LaneNormal}, &turn, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range deadCh.queue[:len(deadCh.queue)/2] {

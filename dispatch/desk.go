@@ -38,12 +38,13 @@ type desk struct {
 	now     func() time.Time
 	reached func(Point)
 
-	hold    *holding
-	lost    chan struct{} // closed when the pool is no longer ours
-	control *control
-	rec     *recorder
-	ch      Channel
-	budget  budget
+	hold     *holding
+	drain    time.Duration
+	stopping <-chan struct{} // closed when the process is to end
+	control  *control
+	rec      *recorder
+	ch       Channel
+	budget   budget
 
 	draining atomic.Bool
 
@@ -155,20 +156,21 @@ func (d *desk) runOrLoad(ctx context.Context, tx pgx.Tx, id int32) (*run, error)
 }
 
 // work holds the pool until ctx ends, and then drains, or until the pool is lost.
-func (d *desk) work(ctx context.Context, drain time.Duration) error {
+func (d *desk) work(ctx context.Context) error {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, inner := errgroup.WithContext(inner)
 	channelCtx, stopChannel := context.WithCancel(inner)
 	defer stopChannel()
-	recordCtx, stopRecording := context.WithCancel(inner)
+	// Recording goes on after the pool is lost: what came back is written if nobody has taken the pool meanwhile.
+	recordCtx, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
+	d.stopping = ctx.Done()
 	errOver := errors.New("drained")
 
 	g.Go(func() error {
 		err := d.hold.keep(inner, d.db)
 		if errors.Is(err, ErrFenced) {
-			close(d.lost)
 			return err
 		}
 		return nil
@@ -185,11 +187,11 @@ func (d *desk) work(ctx context.Context, drain time.Duration) error {
 		return err
 	})
 	g.Go(func() error {
+		defer stopRecording() // after the last result of the channel is in
 		err := d.ch.Run(channelCtx)
 		if err != nil && channelCtx.Err() == nil {
 			return fmt.Errorf("channel %s: %w", d.channel, err)
 		}
-		stopRecording() // after the last result of the channel is in
 		return nil
 	})
 	g.Go(func() error {
@@ -199,7 +201,7 @@ func (d *desk) work(ctx context.Context, drain time.Duration) error {
 		case <-ctx.Done():
 		}
 		d.draining.Store(true)
-		d.awaitEmpty(inner, drain)
+		d.awaitEmpty(inner, d.drain)
 		stopChannel()
 		return nil
 	})

@@ -177,12 +177,32 @@ func (c *Core) partitions(ctx context.Context) error {
 		if err := c.makePartitions(ctx); err != nil && ctx.Err() == nil {
 			c.Log.Warn("partitions could not be made", slog.Any("err", err))
 		}
+		if err := c.sweepMatched(ctx); err != nil && ctx.Err() == nil {
+			c.Log.Warn("old receipts could not be swept", slog.Any("err", err))
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(time.Hour):
 		}
 	}
+}
+
+// matchFor is how long orphan receipts and uncertain attempts are kept to be matched with each other.
+const matchFor = 7 * 24 * time.Hour
+
+// sweepMatched removes what can no longer be matched, or is over: both tables hold digests of phones.
+func (c *Core) sweepMatched(ctx context.Context) error {
+	before := c.Now().Add(-matchFor)
+	for _, q := range [...]string{
+		`DELETE FROM orphan_receipts WHERE at < $1`,
+		`DELETE FROM uncertain u WHERE at < $1 AND EXISTS (SELECT FROM outcomes o WHERE o.id = u.notification)`,
+	} {
+		if _, err := c.DB.Exec(ctx, q, before); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Core) makePartitions(ctx context.Context) error {

@@ -73,9 +73,16 @@ func (r *recorder) signal() {
 	}
 }
 
-// Settle takes results of attempts.
+// Settle takes results of attempts. The far side's words are made fit to be stored: one byte that is not would fail everybody's.
 func (d *desk) Settle(results []Result) {
 	d.reached(PointAnswered)
+	for i := range results {
+		res := &results[i]
+		res.Code = journal.Text(res.Code)
+		for k := range res.Parts {
+			res.Parts[k].MessageID, res.Parts[k].Code = journal.Text(res.Parts[k].MessageID), journal.Text(res.Parts[k].Code)
+		}
+	}
 	d.rec.mu.Lock()
 	d.rec.results = append(d.rec.results, results...)
 	d.rec.mu.Unlock()
@@ -107,7 +114,9 @@ func (d *desk) Receipts(receipts []Receipt, done func(error)) {
 		return
 	}
 	for i := range receipts {
-		r.receipts = append(r.receipts, &pendingReceipt{Receipt: receipts[i], link: d.linkNo(receipts[i].Link), ack: a})
+		rc := &receipts[i]
+		rc.MessageID, rc.Alternate, rc.Code = journal.Text(rc.MessageID), journal.Text(rc.Alternate), journal.Text(rc.Code)
+		r.receipts = append(r.receipts, &pendingReceipt{Receipt: *rc, link: d.linkNo(receipts[i].Link), ack: a})
 	}
 	r.mu.Unlock()
 	r.signal()
@@ -216,11 +225,14 @@ func refuse(receipts []*pendingReceipt) {
 	}
 }
 
-// write records one work, again and again while the database is away. It returns the receipts that came before the response they
+// write records one work, again and again while the database is away, also after the right to send has run out: what came back is
+// written if nobody has taken the pool meanwhile. It returns the receipts that came before the response they
 // belong to.
 func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, err error) {
 	pause := retryRecord
 	careful := false
+	stopping := r.d.stopping
+	var overdue <-chan time.Time
 	for {
 		plan := &writing{d: r.d, refs: &r.refs, careful: careful, now: r.d.now(), rules: r.d.rules(), ended: ctx.Err() != nil}
 		txCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -250,9 +262,12 @@ func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, 
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, 2*time.Second)
-		case <-r.d.lost:
+		case <-overdue:
 			refuse(w.receipts)
-			return nil, ErrFenced
+			return nil, fmt.Errorf("record before the process ends: %w", err)
+		case <-stopping:
+			// What is not written within the drain time stays leased: the next holder marks it as uncertain.
+			stopping, overdue = nil, time.After(r.d.drain)
 		}
 	}
 }

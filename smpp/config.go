@@ -42,7 +42,8 @@ type Config struct {
 	Addr string
 	// TLS is used for the connection when not nil; ServerName defaults to the host of Addr.
 	TLS *tls.Config
-	// SystemID, Password and SystemType are what the SMSC gave with the account: at most 15, 8 and 12 characters. The last two may be empty.
+	// SystemID, Password and SystemType are what the SMSC gave with the account. The last two may be empty. The standard ends the
+	// password at 8 characters, SMSCs do not.
 	SystemID, Password, SystemType string
 	// Bind is TRX by default.
 	Bind BindMode
@@ -54,7 +55,8 @@ type Config struct {
 	Rate int
 	// EnquireLink is the time between enquire_link requests on each bind; 30 s by default. SMSCs ask for no less than 10 s.
 	EnquireLink time.Duration
-	// ResponseTimeout is how long a response is waited for, that of bind and enquire_link too; 30 s by default.
+	// ResponseTimeout is how long a response is waited for, that of bind and enquire_link too; 30 s by default. A submit_sm that is
+	// not answered by then leaves the window.
 	ResponseTimeout time.Duration
 	// ServiceType is written in each submit_sm whose message names none; empty is the SMSC's default.
 	ServiceType string
@@ -117,7 +119,6 @@ func (c Config) Validate() error {
 	fault(c.Addr == "", "addr is missing")
 	fault(c.SystemID == "", "system_id is missing")
 	fault(len(c.SystemID) > 15, "system_id is longer than 15 characters")
-	fault(len(c.Password) > 8, "password is longer than 8 characters")
 	fault(len(c.SystemType) > 12, "system_type is longer than 12 characters")
 	fault(len(c.ServiceType) > 5, "service_type is longer than 5 characters")
 	fault(c.Bind != TRX && c.Bind != TXRX, "bind is %q, not trx or tx+rx", c.Bind)

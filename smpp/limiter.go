@@ -32,7 +32,7 @@ const (
 	shareWhole = 20
 	shareLeast = 2 // a tenth
 	// pauseFirst and pauseMost bound how long a link stays silent after ESME_RTHROTTLED.
-	pauseFirst = time.Second
+	pauseFirst = 200 * time.Millisecond
 	pauseMost  = 15 * time.Second
 	// recoverEvery is how long a link must go unthrottled for one more twentieth of its rate.
 	recoverEvery = time.Second

@@ -98,3 +98,20 @@ func TestLimiterThrottledOncePerEvent(t *testing.T) {
 		t.Fatalf("after a quiet minute: rate %d", l.effective())
 	}
 }
+
+func TestMessagePayloadIsPaidForInSegments(t *testing.T) {
+	t.Parallel()
+	const rate, segments = 30, 3
+	l := newLimiter(rate)
+	sent := 0
+	for now := int64(0); now < 10e9; now += 1e6 {
+		if l.allowed(now) > 0 {
+			l.owe(segments)
+			l.record(now, 1)
+			sent++
+		}
+	}
+	if sent > 10*rate/segments+2 || sent < 9*rate/segments {
+		t.Fatalf("%d texts of %d segments in ten seconds at %d/s", sent, segments, rate)
+	}
+}

@@ -429,33 +429,45 @@ func (l *Link) joined(s *session) {
 	defer l.mu.Unlock()
 	l.sessions[s] = struct{}{}
 	if s.sends {
+		s.counted = true
 		l.senders++
 	}
 	l.stats.bound.Add(1)
 }
 
-// left takes a session out; with the last sender the queue goes back to the caller, who may have another link for it.
-func (l *Link) left(s *session, reason Reason) {
+// silent stops counting on a session as a sender; with the last one the queue goes back to the caller, who may have another link.
+func (l *Link) silent(s *session, reason Reason) {
 	l.mu.Lock()
-	delete(l.sessions, s)
-	if s.sends {
+	last := false
+	if s.counted {
+		s.counted = false
 		l.senders--
+		last = l.senders == 0
 	}
-	last := s.sends && l.senders == 0
 	l.mu.Unlock()
-	l.stats.bound.Add(-1)
 	if last {
 		l.returnQueue(reason)
 	}
 }
 
+func (l *Link) left(s *session, reason Reason) {
+	l.mu.Lock()
+	delete(l.sessions, s)
+	l.mu.Unlock()
+	l.stats.bound.Add(-1)
+	l.silent(s, reason)
+}
+
 func (l *Link) tell(s BindState) {
 	s.Link, s.At = l.cfg.Name, l.clock()
 	level := slog.LevelInfo
-	if s.Alarm {
+	switch {
+	case s.Alarm:
 		level = slog.LevelError
-	} else if s.Phase == Lost || s.Phase == Refused {
+	case s.Phase == Lost || s.Phase == Refused:
 		level = slog.LevelWarn
+	case s.Phase == Connecting:
+		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{slog.String("bind", s.Bind), slog.String("state", string(s.Phase))}
 	if s.Phase == Refused {

@@ -101,6 +101,7 @@ func (s *session) take(h Header, body []byte, now time.Time) error {
 		s.quiet = true
 		s.mu.Unlock()
 		s.reply(UnbindResp, StatusOK, h.Sequence)
+		s.l.silent(s, ReasonLinkLost)
 		closeOnce(s.unbindAsked)
 	case UnbindResp:
 		closeOnce(s.unbound)

@@ -71,7 +71,9 @@ func (r *receiptReader) read(m *ShortMessage, at time.Time) Receipt {
 	}
 	rec.Code = text.err
 	if v, ok := m.TLV(TagNetworkErrorCode); ok && len(v) == 3 {
-		rec.Code = strconv.Itoa(int(binary.BigEndian.Uint16(v[1:])))
+		if code := binary.BigEndian.Uint16(v[1:]); code != 0 || rec.Code == "" {
+			rec.Code = strconv.Itoa(int(code))
+		}
 	}
 	rec.Submitted = parseReceiptDate(text.submitted, r.zone)
 	rec.Done = parseReceiptDate(text.done, r.zone)

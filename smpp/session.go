@@ -35,6 +35,8 @@ type session struct {
 	conn  net.Conn
 	r     *bufio.Reader
 
+	counted bool // is one of Link.senders; under Link.mu
+
 	done        chan struct{} // closed when the session is over
 	once        sync.Once
 	cause       error
@@ -169,6 +171,7 @@ func (s *session) sendUnbind() {
 	s.control = AppendHeaderOnly(s.control, Unbind, StatusOK, s.window.next())
 	s.mu.Unlock()
 	signal(s.wake)
+	s.l.silent(s, ReasonDraining)
 }
 
 // keep gives up what is not answered in time, asks whether the SMSC is there, and ends the session when it is not.

@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -268,10 +271,10 @@ func TestThrottledIsTriedFiveTimesThenTemporary(t *testing.T) {
 	simulate(t, p, Config{Rate: 100}, Handlers{Results: func(r []SegmentResult) { results = append(results, r...) }}, func(l *Link) {
 		began := time.Now()
 		l.Start(texts(1))
-		time.Sleep(time.Second / 2)
+		time.Sleep(1500 * time.Millisecond) // in the fourth pause, 1.6 s long since 1.4 s
 		synctest.Wait()
-		if room := l.Room(); room > 30 {
-			t.Errorf("room %d while the link is silent for half the second", room)
+		if room := l.Room(); room != 0 {
+			t.Errorf("room %d while the link is silent for more than the next second", room)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -281,7 +284,7 @@ func TestThrottledIsTriedFiveTimesThenTemporary(t *testing.T) {
 		if len(results) != 1 || results[0].Verdict != Temporary || results[0].Reason != ReasonThrottled || results[0].Status != StatusThrottled {
 			t.Fatalf("%+v", results)
 		}
-		if took := results[0].AnsweredAt.Sub(began); took < 1+2+4+8+15*time.Second || took > 31*time.Second {
+		if took := results[0].AnsweredAt.Sub(began); took < (2+4+8+16+32)*100*time.Millisecond || took > 7*time.Second {
 			t.Fatalf("the pauses took %v", took)
 		}
 	})
@@ -419,6 +422,129 @@ func TestUnansweredDeliveriesHoldTheBindAndDoNotEndIt(t *testing.T) {
 		defer mu.Unlock()
 		if n := p.count(DeliverSMResp); n == 0 || got != unansweredMost+more {
 			t.Errorf("after one batch was answered: %d read, %d answered", got, n)
+		}
+	})
+}
+
+func TestAnswerToAnotherSequenceNumberOfTheSamePlaceIsNotTaken(t *testing.T) {
+	t.Parallel()
+	w := newWindow(8)
+	seq := w.open(&outgoing{}, 0, 0)
+	w.stamp([]uint32{seq}, time.Now())
+	if _, ok := w.take(seq + uint32(len(w.slots))); ok {
+		t.Fatal("a stray answer settled a submit that is still open")
+	}
+	if _, ok := w.take(seq); !ok {
+		t.Fatal("lost")
+	}
+}
+
+func TestEnquireLinkOfTheSMSCIsAnswered(t *testing.T) {
+	t.Parallel()
+	p := &peer{}
+	simulate(t, p, Config{}, Handlers{}, func(*Link) {
+		if _, err := p.conns[0].Write(AppendHeaderOnly(nil, EnquireLink, StatusOK, 99)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(p.seen) != 1 || p.seen[0].Command != EnquireLinkResp || p.seen[0].Sequence != 99 {
+			t.Fatalf("%+v", p.seen)
+		}
+	})
+}
+
+func TestUnbindOfTheSMSCIsAnsweredAndEndsTheBindAfterAGrace(t *testing.T) {
+	t.Parallel()
+	p := &peer{}
+	var results []SegmentResult
+	h := Handlers{Results: func(r []SegmentResult) { results = append(results, r...) }}
+	simulate(t, p, Config{}, h, func(l *Link) {
+		l.Start(texts(2))
+		synctest.Wait()
+		if _, err := p.conns[0].Write(AppendHeaderOnly(nil, Unbind, StatusOK, 5)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if p.count(UnbindResp) != 1 || len(results) != 0 {
+			t.Fatalf("%d unbind_resp, %+v", p.count(UnbindResp), results)
+		}
+		// What was already answered on the way still counts.
+		if _, err := p.conns[0].Write(AppendSubmitSMResp(nil, p.seen[0].Sequence, StatusOK, "1")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if l.Room() != 0 {
+			t.Fatal("room on a bind that is ending")
+		}
+		l.Start(texts(1))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if len(results) != 3 || results[0].Verdict != Accepted || results[1].Verdict != NotSent || results[2].Verdict != Uncertain || len(p.dials) != 2 {
+			t.Fatalf("%+v, %d connections", results, len(p.dials))
+		}
+		if n := p.count(SubmitSM); n != 2 {
+			t.Fatalf("%d submit_sm, one of them after unbind", n)
+		}
+	})
+}
+
+func TestThrottledWhenTheLinkBreaksIsTemporary(t *testing.T) {
+	t.Parallel()
+	p := &peer{serve: func(h Header, _ []byte) []byte { return AppendSubmitSMResp(nil, h.Sequence, StatusThrottled, "") }}
+	var results []SegmentResult
+	h := Handlers{Results: func(r []SegmentResult) { results = append(results, r...) }}
+	simulate(t, p, Config{}, h, func(l *Link) {
+		l.Start(texts(2))
+		synctest.Wait()
+		p.conns[0].Close()
+		synctest.Wait()
+		if len(results) != 2 {
+			t.Fatalf("%+v", results)
+		}
+		for _, r := range results {
+			if r.Verdict != Temporary || r.Status != StatusThrottled {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
+}
+
+// TestThrottledSegmentsGoFirstWithoutPartingAnotherMessage has two submits throttled while a long message is half written.
+func TestThrottledSegmentsGoFirstWithoutPartingAnotherMessage(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("ы", 200)
+	var order []string
+	var first uint32
+	p := &peer{}
+	p.serve = func(h Header, body []byte) []byte {
+		if h.Command != SubmitSM {
+			return nil
+		}
+		var m ShortMessage
+		if err := m.Decode(body); err != nil {
+			return nil
+		}
+		name := m.Dest.Addr
+		if m.ESMClass&esmUDHI != 0 {
+			name += fmt.Sprint("/", m.ShortMessage[5])
+		}
+		order = append(order, name)
+		switch len(order) {
+		case 1:
+			first = h.Sequence
+			return nil
+		case 2: // the long message has begun: both are refused
+			return AppendSubmitSMResp(AppendSubmitSMResp(nil, h.Sequence, StatusThrottled, ""), first, StatusThrottled, "")
+		}
+		return AppendSubmitSMResp(nil, h.Sequence, StatusOK, "id")
+	}
+	simulate(t, p, Config{Rate: 10, EnquireLink: time.Hour}, Handlers{}, func(l *Link) {
+		l.Start([]Message{{ID: 1, To: Address{Addr: "1"}, Text: "раз"}, {ID: 2, To: Address{Addr: "2"}, Text: long}, {ID: 3, To: Address{Addr: "3"}, Text: "три"}})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		want := []string{"1", "2/1", "2/1", "2/2", "2/3", "1", "3"}
+		if !slices.Equal(order, want) {
+			t.Fatalf("%v, not %v", order, want)
 		}
 	})
 }

@@ -49,8 +49,8 @@ func (s *session) write() error {
 	}
 }
 
-// writeOnce makes at most one write, and says when it is worth to come again.
-func (s *session) writeOnce() (wait time.Duration, err error) {
+// writeOnce makes at most one write, and says when it is worth coming again.
+func (s *session) writeOnce() (time.Duration, error) {
 	w := &s.writer
 	now := time.Now() // the socket's clock, not the link's
 	if w.deadline.Sub(now) < s.l.cfg.ResponseTimeout/2 {
@@ -63,23 +63,24 @@ func (s *session) writeOnce() (wait time.Duration, err error) {
 	w.out = append(w.out[:0], s.control...)
 	s.control = s.control[:0]
 	s.mu.Unlock()
-	wait = forever
 	if s.sends {
-		if wait, err = s.submit(); err != nil {
+		if err := s.submit(); err != nil {
 			return 0, err
 		}
 	}
-	if len(w.out) == 0 {
-		return wait, nil
+	if len(w.out) > 0 {
+		if _, err := s.conn.Write(w.out); err != nil {
+			return 0, fmt.Errorf("write: %w", err)
+		}
 	}
-	if _, err := s.conn.Write(w.out); err != nil {
-		return 0, fmt.Errorf("write: %w", err)
+	if !s.sends {
+		return forever, nil
 	}
-	return wait, nil
+	return s.comeAgain(), nil
 }
 
 // submit encodes into out what may go now and stamps it: the write must follow at once.
-func (s *session) submit() (wait time.Duration, err error) {
+func (s *session) submit() error {
 	l, w := s.l, &s.writer
 	w.batch = w.batch[:0]
 	l.pace.Lock()
@@ -92,54 +93,58 @@ func (s *session) submit() (wait time.Duration, err error) {
 	quiet := s.quiet
 	s.mu.Unlock()
 	if quiet {
-		return forever, nil
+		return nil
 	}
 	s.gather(min(allowed, free))
-	if len(w.batch) > 0 {
-		s.mu.Lock()
-		if !l.mayWrite() {
-			s.mu.Unlock()
-			return 0, ErrFenced
-		}
-		stamp := l.clock()
-		s.window.stamp(w.batch, stamp)
-		s.mu.Unlock()
-		at := l.since(stamp)
-		l.limiter.record(at, len(w.batch))
-		l.stamped.Store(at)
-		l.inFlight.Add(int64(len(w.batch)))
-		l.stats.submitted.Add(uint64(len(w.batch)))
-		now = at
+	if len(w.batch) == 0 {
+		return nil
 	}
-	return s.comeAgain(now), nil
+	// From here to the write nothing may wait for anybody: the mutex is taken before the question.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !l.mayWrite() {
+		return ErrFenced
+	}
+	stamp := l.clock()
+	s.window.stamp(w.batch, stamp)
+	at := l.since(stamp)
+	l.limiter.record(at, len(w.batch))
+	l.stamped.Store(at)
+	l.inFlight.Add(int64(len(w.batch)))
+	l.stats.submitted.Add(uint64(len(w.batch)))
+	return nil
 }
 
 func (l *Link) mayWrite() bool { return l.h.MayWrite == nil || l.h.MayWrite() }
 
 func (l *Link) before(m *outgoing) bool { return l.h.Before == nil || l.h.Before(&m.Message) }
 
-// comeAgain is how long until more can be written without a wake; pace is held.
-func (s *session) comeAgain(now int64) time.Duration {
+// comeAgain is how long until more can be written without a wake.
+func (s *session) comeAgain() time.Duration {
 	s.mu.Lock()
 	more := s.writer.msg != nil || len(s.retry) > 0
-	full := s.window.free() == 0
-	s.starved = full
+	stuck := s.window.free() == 0 || s.quiet
+	s.starved = stuck
 	s.mu.Unlock()
-	if full || !more && !s.l.queued() {
+	if stuck || !more && !s.l.queued() {
 		return forever
 	}
+	s.l.pace.Lock()
+	defer s.l.pace.Unlock()
+	now := s.l.now()
 	return time.Duration(s.l.limiter.next(now) - now)
 }
 
-// gather encodes up to n segments: the rest of the message begun, else what was throttled, else new messages.
+// gather encodes up to n segments: the rest of the message begun, its throttled segments first; else what was throttled, else new
+// messages.
 func (s *session) gather(n int) {
 	w := &s.writer
 	for n > 0 {
+		if sl, ok := s.popRetry(w.msg); ok {
+			n -= s.again(sl)
+			continue
+		}
 		if w.msg == nil {
-			if sl, ok := s.popRetry(); ok {
-				n -= s.again(sl)
-				continue
-			}
 			if !s.begin() {
 				return
 			}
@@ -199,15 +204,17 @@ func (s *session) fate(m *outgoing) (SegmentResult, bool) {
 	return m.fate, m.refused
 }
 
-func (s *session) popRetry() (slot, bool) {
+// popRetry takes the first throttled segment, or the first of the message begun.
+func (s *session) popRetry(begun *outgoing) (slot, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.retry) == 0 {
-		return slot{}, false
+	for i, sl := range s.retry {
+		if begun == nil || sl.msg == begun {
+			s.retry = append(s.retry[:i], s.retry[i+1:]...)
+			return sl, true
+		}
 	}
-	sl := s.retry[0]
-	s.retry = s.retry[1:]
-	return sl, true
+	return slot{}, false
 }
 
 // again encodes a throttled segment once more, unless something has come between; it says how many segments that were.

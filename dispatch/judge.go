@@ -162,7 +162,7 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 				dec.adopted, dec.code = a.digest[:], o.code
 				return dec, false
 			}
-			if r.onUncertain == "hold" && !st.decided {
+			if !st.decided && (r.onUncertain == "hold" || st.unanswered > resends) {
 				return wait(held, ReasonHeld)
 			}
 			a.Possible = true
@@ -316,16 +316,23 @@ type standing struct {
 	sequence int16
 	attempts int16
 	decided  bool // a person said to send it again
+	// attempts that were written and not answered; what a dead process had claimed may not have left at all and does not count
+	unanswered int16
 }
+
+// resends is how often a message without an answer is sent again by itself; then a person decides.
+const resends = 1
 
 const standingSQL = `
 SELECT u.id, coalesce(o.state, CASE WHEN a.accepted THEN 1 WHEN a.uncertain THEN 2 ELSE 0 END)::smallint,
-	greatest(o.sequence, a.sequence, 0)::smallint, coalesce(a.no, 0)::smallint, coalesce(d.decided, false)
+	greatest(o.sequence, a.sequence, 0)::smallint, coalesce(a.no, 0)::smallint, coalesce(d.decided, false),
+	coalesce(a.unanswered, 0)::smallint
 FROM unnest($1::bigint[]) AS u(id)
 LEFT JOIN outcomes o ON o.id = u.id
 LEFT JOIN uncertain d ON d.notification = u.id
 LEFT JOIN LATERAL (
-	SELECT bool_or(state = 4) AS accepted, bool_or(state = 2) AS uncertain, max(sequence) AS sequence, max(no) AS no
+	SELECT bool_or(state = 4) AS accepted, bool_or(state = 2) AS uncertain, max(sequence) AS sequence, max(no) AS no,
+		count(DISTINCT no) FILTER (WHERE state = 2 AND link <> 0) AS unanswered
 	FROM attempts WHERE notification = u.id) a ON true`
 
 type querier interface {
@@ -340,7 +347,7 @@ func loadStanding(ctx context.Context, q querier, ids []int64) (map[Notification
 	found := make(map[NotificationID]standing, len(ids))
 	var id int64
 	var s standing
-	_, err = pgx.ForEachRow(rows, []any{&id, &s.state, &s.sequence, &s.attempts, &s.decided}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &s.state, &s.sequence, &s.attempts, &s.decided, &s.unanswered}, func() error {
 		found[NotificationID(id)] = s
 		return nil
 	})

@@ -117,6 +117,8 @@ func (w *writing) end(r *run, st standing, e endRow) {
 	}
 	if _, looked := w.standing[e.id]; looked {
 		w.freshOnly = false
+	} else {
+		w.assumed = true
 	}
 	if have := w.ends[e.id]; have != nil {
 		if e.state <= have.state {
@@ -357,6 +359,9 @@ func (w *writing) nextChannel(ctx context.Context, tx pgx.Tx, r *run, id Notific
 
 // carryOut writes the plan: journal first, so that rows can name their entries, then everything else in one pipeline and two copies.
 func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
+	if w.assumed && !w.freshOnly {
+		return errNotFresh // an upsert would hide what COPY would refuse: an end whose entry says what never was
+	}
 	ids, err := w.d.journal.Append(ctx, tx, w.entries)
 	if err != nil {
 		return err

@@ -304,7 +304,8 @@ type writing struct {
 	told      []chan<- struct{}
 	early     []*pendingReceipt
 	dropRefs  []refKey
-	freshOnly bool // every end is of a notification that cannot have one: COPY
+	freshOnly bool // every end is of a notification that should have none: COPY, which refuses if one has
+	assumed   bool // some end is of a notification that was not looked up
 	firstID   int64
 }
 

@@ -261,9 +261,11 @@ func (w *waiting) result(linkName string) dispatch.Result {
 	switch {
 	case worst.Verdict == smpp.Uncertain:
 		res.Verdict = dispatch.VerdictUncertain
-	case accepted > 0:
-		res.Verdict = dispatch.VerdictAccepted // some segments are out: dispatch ends it as partial
+	case accepted > 0 && worst.Verdict == smpp.Permanent:
+		res.Verdict = dispatch.VerdictAccepted // some segments are out and the rest never will be: dispatch ends it as partial
 		return res
+	case accepted > 0:
+		res.Verdict = dispatch.VerdictUncertain // a torso is out: the whole has to go once more, and be marked
 	case worst.Verdict == smpp.Permanent:
 		res.Verdict = dispatch.VerdictPermanent
 	case worst.Verdict == smpp.Withheld || worst.Verdict == smpp.NotSent:

@@ -173,17 +173,18 @@ func (h *hub) ends(no int64, n int) map[int]string {
 }
 
 // TestEveryBehaviourOfAnSMSCEndsExplained sends one message to each magic number of the simulator: apart to those that break the link,
-// since a broken link makes others uncertain too, and the receipt of an uncertain one is believed by its phone alone.
+// since a broken link makes others uncertain too, and the receipt of an uncertain one is believed by its phone alone. With a window of one
+// only the message that breaks the link is left without an answer: twice unanswered, it would wait for a person.
 func TestEveryBehaviourOfAnSMSCEndsExplained(t *testing.T) {
 	t.Parallel()
 	breaks := func(b smpptest.Behaviour) bool { return b.Code >= 30 && b.Code < 40 }
 	// A number that is throttled whenever it is tried holds its link back for a minute; smpp's own tests have it.
 	stays := func(b smpptest.Behaviour) bool { return !breaks(b) && b.Code != smpptest.Throttled }
-	t.Run("link breaks", func(t *testing.T) { t.Parallel(); testBehaviours(t, breaks) })
-	t.Run("link stays", func(t *testing.T) { t.Parallel(); testBehaviours(t, stays) })
+	t.Run("link breaks", func(t *testing.T) { t.Parallel(); testBehaviours(t, breaks, 1) })
+	t.Run("link stays", func(t *testing.T) { t.Parallel(); testBehaviours(t, stays, 100) })
 }
 
-func testBehaviours(t *testing.T, pick func(smpptest.Behaviour) bool) {
+func testBehaviours(t *testing.T, pick func(smpptest.Behaviour) bool, window int) {
 	h := newHub(t)
 	smsc := smpptest.NewServer(t, smpptest.With(func(c *smpptest.Config) {
 		c.SlowResponse, c.IDFormat = 1500*time.Millisecond, smpptest.Hex
@@ -209,7 +210,9 @@ func testBehaviours(t *testing.T, pick func(smpptest.Behaviour) bool) {
 		}
 		return "СФР: проверка"
 	})
-	stop := h.run(smscLink("smsc-1", smsc.Addr()))
+	link := smscLink("smsc-1", smsc.Addr())
+	link.SMPP.Window = window
+	stop := h.run(link)
 	ends := h.ends(1, len(table))
 	for i, b := range table {
 		expected, ok := want[b.Code]

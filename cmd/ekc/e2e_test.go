@@ -1,0 +1,322 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"ekc/citizen"
+	"ekc/ingest"
+	"ekc/journal"
+	"ekc/openapi"
+	"ekc/postgres"
+	"ekc/postgres/postgrestest"
+	"ekc/smpp/smpptest"
+)
+
+const testAgency = "0002.000014"
+
+// world is a hub under test with its database and SMS centre.
+type world struct {
+	t        *testing.T
+	smsc     *smpptest.Server
+	settings []string
+	config   *Config
+	url      string // of the API
+	db       *pgxpool.Pool
+	accounts *openapi.Accounts
+}
+
+// newWorld makes everything but the hub itself.
+func newWorld(t *testing.T, databaseURL string, more ...string) *world {
+	t.Helper()
+	w := &world{t: t, smsc: smpptest.NewServer(t)}
+	keyset, err := citizen.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := keyset.Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.settings = append([]string{
+		"EKC_HTTP_ADDR=127.0.0.1:0", "EKC_DATABASE_URL=" + databaseURL, "EKC_KEYSET=" + string(text), "EKC_STATE_DIR=" + t.TempDir(), "EKC_DRAIN_TIMEOUT=5s",
+		fmt.Sprintf("EKC_SMSC=[{name: main, addr: '%s', system_id: ekc, window: 50, senders: [{name: SFR}]}]", w.smsc.Addr()),
+	}, more...)
+	if w.config, err = readConfig("", w.settings); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// start runs a hub until the test ends, or until the function it returns is called, which waits for its end.
+func (w *world) start(log *slog.Logger) (stop func() error) {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.url = "http://" + listener.Addr().String()
+	all, err := parseRoles(roleNames)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	h := &hub{config: w.config, roles: all, log: log, listener: listener, changeRules: quickRules}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.run(ctx) }()
+	var ended bool
+	stop = func() error {
+		if ended {
+			return nil
+		}
+		ended = true
+		cancel()
+		return <-done
+	}
+	w.t.Cleanup(func() {
+		if err := stop(); err != nil {
+			w.t.Errorf("the hub ended with: %v", err)
+		}
+	})
+	return stop
+}
+
+func (w *world) open() {
+	w.t.Helper()
+	db, err := postgres.Open(w.t.Context(), postgres.Config{URL: w.config.Database.URL.Reveal(), MaxConns: 2})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(db.Close)
+	w.db = db
+	w.accounts = openapi.NewAccounts(db, journal.NewWriter(), time.Now, openapi.AccountsConfig{})
+}
+
+// person makes an account and returns a client with its key.
+func (w *world) person(login, agency string, roles ...journal.Role) *apiClient {
+	w.t.Helper()
+	by := journal.System("test")
+	if _, err := w.accounts.CreateAccount(w.t.Context(), by, openapi.NewAccount{Login: login, Kind: openapi.Person, Agency: agency, Roles: roles}); err != nil {
+		w.t.Fatal(err)
+	}
+	_, secret, err := w.accounts.CreateKey(w.t.Context(), by, openapi.NewKey{Login: login})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &apiClient{base: w.url, key: secret, http: &http.Client{Timeout: 10 * time.Second}}
+}
+
+// staff is a loader and an approver of one agency, and a duty engineer.
+type staff struct{ loader, approver, duty *apiClient }
+
+func (w *world) staff() staff {
+	w.t.Helper()
+	w.awaitReady()
+	w.open()
+	return staff{w.person("loader", testAgency, journal.RoleListLoader), w.person("approver", testAgency, journal.RoleListApprover),
+		w.person("duty", "", journal.RoleDutyEngineer)}
+}
+
+func (w *world) awaitReady() {
+	w.t.Helper()
+	d := &demo{url: w.url}
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := d.awaitReady(ctx); err != nil {
+		w.t.Fatalf("not ready: %v", err)
+	}
+}
+
+// awaitAPI waits until the API answers, also when nothing may be sent.
+func (w *world) awaitAPI(c *apiClient) {
+	w.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for err := c.call(w.t.Context(), http.MethodGet, "/v1/whoami", nil, nil); err != nil; err = c.call(w.t.Context(), http.MethodGet, "/v1/whoami", nil, nil) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the API does not answer: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// send brings a list of these phones and has it approved.
+func (w *world) send(s staff, name string, phones ...string) openapi.List {
+	w.t.Helper()
+	var text strings.Builder
+	text.WriteString("Телефон;ФИО;Текст\n")
+	for i, phone := range phones {
+		fmt.Fprintf(&text, "%s;Иванова Мария %d;СФР: вам положена выплата %d. Тел. 8-800-100-00-01\n", phone, i, i)
+	}
+	ref, err := s.loader.submit(w.t.Context(), name+".csv", strings.NewReader(text.String()), map[string]string{"name": name, "life_event": "OP-04",
+		"ordered_by": "письмо 1", "legal_basis.code": "x", "legal_basis.document": "приказ", "legal_basis.date": "2026-01-15"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	l := w.await(s, ref.ID, func(l openapi.List) bool {
+		return l.State != string(ingest.Receiving) && l.State != string(ingest.Checking)
+	})
+	if l.State != string(ingest.Ready) || l.Accepted != len(phones) {
+		w.t.Fatalf("list is %s: %s, accepted %d", l.State, l.StateReason, l.Accepted)
+	}
+	err = s.approver.call(w.t.Context(), http.MethodPost, "/v1/lists/"+ref.ID+"/approve",
+		map[string]any{"expected": map[string]any{"accepted": l.Accepted, "digest": l.Digest}}, &l)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return l
+}
+
+func (w *world) await(s staff, id string, wanted func(openapi.List) bool) openapi.List {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 40*time.Second)
+	defer cancel()
+	var last openapi.List
+	l, err := s.loader.awaitList(ctx, id, wanted, func(l openapi.List) { last = l })
+	if err != nil {
+		w.t.Fatalf("%v; it is %s %v", err, last.State, last.Counts)
+	}
+	return l
+}
+
+func phones(n int, code smpptest.Code) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = "+" + smpptest.Number(900+i, code)
+	}
+	return out
+}
+
+func TestListInSMSOutReceiptsBackHistoryTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, postgrestest.NewURL(t))
+	stop := w.start(slog.New(slog.DiscardHandler))
+	s := w.staff()
+	numbers := append(phones(20, smpptest.OK), phones(2, smpptest.Undelivered)...)
+	numbers = append(numbers, phones(1, smpptest.InvalidDestination)...)
+	l := w.send(s, "первый", numbers...)
+	l = w.await(s, l.ID, ended)
+	if l.State != string(ingest.Completed) || l.Counts["delivered"] != 20 || l.Counts["undelivered"] != 2 || l.Counts["refused"] != 1 {
+		t.Errorf("list %s %v", l.State, l.Counts)
+	}
+	if stats := w.smsc.Stats(); stats.Messages != 22 || stats.Doubles != 0 || stats.ReceiptsAcked != 22 {
+		t.Errorf("the SMS centre has %d messages, %d doubles, %d receipts acknowledged; want 22, 0, 22", stats.Messages, stats.Doubles, stats.ReceiptsAcked)
+	}
+	var page openapi.Page[openapi.Notification]
+	if err := s.loader.call(t.Context(), http.MethodGet, "/v1/notifications?limit=1&state=undelivered&list_id="+l.ID, nil, &page); err != nil {
+		t.Fatal(err)
+	}
+	if len(page.Items) != 1 {
+		t.Fatalf("%d undelivered notifications on a page of one", len(page.Items))
+	}
+	told, err := (&backend{apiClient: s.loader}).trail(t.Context(), page.Items[0].NotificationID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, e := range told.History {
+		kinds = append(kinds, string(e.Kind)+" "+e.Data["state"])
+	}
+	if text := strings.Join(kinds, ", "); !strings.HasPrefix(text, "attempt accepted") || !strings.HasSuffix(text, "outcome undelivered") {
+		t.Errorf("the history of an undelivered one: %s", text)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if report, err := journal.Verify(t.Context(), w.db, journal.Checkpoint{}); err != nil || report.Fault != nil || report.Unplaced != 0 {
+		t.Errorf("the journal after a stop: %+v %v", report, err)
+	}
+}
+
+func TestServeWaitsForTheDatabaseAndSaysSo(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Durable(t)
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, server.URL())
+	w.start(slog.New(slog.DiscardHandler))
+	anybody := &apiClient{base: w.url, http: &http.Client{Timeout: 5 * time.Second}}
+	var health map[string]string
+	if err := anybody.call(t.Context(), http.MethodGet, "/healthz", nil, &health); err != nil || health["status"] != "ok" || len(health["config_digest"]) != 16 {
+		t.Errorf("health without a database: %v %v", health, err)
+	}
+	why := func() string {
+		var ready struct {
+			Checks []struct{ Name, Reason string }
+		}
+		if err := anybody.call(t.Context(), http.MethodGet, "/readyz", nil, &ready); err != nil {
+			return err.Error()
+		}
+		if len(ready.Checks) == 0 {
+			return ""
+		}
+		return ready.Checks[0].Reason
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for why() != "waiting for the database" {
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready because: %s", why())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitReady()
+}
+
+func TestRestoredDatabaseIsNotSentFromUntilRecover(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, postgrestest.NewURL(t))
+	stop := w.start(slog.New(slog.DiscardHandler))
+	s := w.staff()
+	first := w.send(s, "до копии", phones(3, smpptest.OK)...)
+	w.await(s, first.ID, ended)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	// The state file has seen more than this database has, as if it were an older copy.
+	forge(t, w.config.StateDir, 1_000_000)
+
+	stop = w.start(slog.New(slog.DiscardHandler))
+	s.loader.base, s.approver.base = w.url, w.url
+	w.awaitAPI(s.loader)
+	second := w.send(s, "в старой копии", phones(4, smpptest.OK)...)
+	w.await(s, second.ID, func(l openapi.List) bool { return l.State == string(ingest.Running) })
+	anybody := &apiClient{base: w.url, http: &http.Client{Timeout: 5 * time.Second}}
+	var ready struct {
+		Status string
+		Checks []struct{ Name, Reason string }
+	}
+	if err := anybody.call(t.Context(), http.MethodGet, "/readyz", nil, &ready); err != nil || ready.Status != "not_ready" {
+		t.Errorf("readiness of a hub that may not send: %+v %v", ready, err)
+	}
+	if n := w.smsc.Stats().Messages; n != 3 {
+		t.Errorf("%d messages at the SMS centre, only the 3 from before may be there", n)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	found, err := recoverDatabase(t.Context(), w.config, slog.New(slog.DiscardHandler))
+	if err != nil || found.Marked != 4 {
+		t.Fatalf("recover: %+v %v, want 4 marked", found, err)
+	}
+
+	w.start(slog.New(slog.DiscardHandler))
+	s.loader.base, s.approver.base = w.url, w.url
+	w.awaitReady()
+	third := w.send(s, "после", phones(2, smpptest.OK)...)
+	w.await(s, third.ID, ended)
+	l := w.await(s, second.ID, func(l openapi.List) bool { return l.Counts["uncertain"] == 4 })
+	if n := w.smsc.Stats().Messages; n != 5 {
+		t.Errorf("%d messages at the SMS centre, want 5: the held ones wait for a person (%v)", n, l.Counts)
+	}
+}

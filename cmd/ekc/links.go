@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"ekc/citizen"
+	"ekc/dispatch"
+	"ekc/dispatch/sms"
+	"ekc/openapi"
+	"ekc/smpp"
+)
+
+const channelSMS = "sms"
+
+// pools are the configured SMSCs by pool, in the order of their names.
+func pools(c *Config, messages func([]smpp.Incoming, func(error)), log *slog.Logger) ([]dispatch.Pool, error) {
+	links := make(map[string][]sms.Link)
+	unrecorded := make(map[string]int)
+	for _, s := range c.SMSC {
+		link, err := smsLink(s)
+		if err != nil {
+			return nil, fmt.Errorf("smsc %s: %w", s.Name, err)
+		}
+		links[s.Pool] = append(links[s.Pool], link)
+		if s.Unrecorded > 0 {
+			unrecorded[s.Pool] += s.Unrecorded
+		} else {
+			unrecorded[s.Pool] += 2 * s.Window * s.Binds
+		}
+	}
+	var out []dispatch.Pool
+	for _, name := range sortedKeys(links) {
+		out = append(out, pool(name, links[name], unrecorded[name], messages, log))
+	}
+	return out, nil
+}
+
+// poolNames are all pools of the configuration and the simulator's, with the names of their links.
+func poolNames(c *Config) []dispatch.Pool {
+	links := map[string][]string{simulatorPool: {simulatorPool}}
+	for _, s := range c.SMSC {
+		links[s.Pool] = append(links[s.Pool], s.Name)
+	}
+	var out []dispatch.Pool
+	for _, name := range sortedKeys(links) {
+		out = append(out, dispatch.Pool{Name: name, Channel: channelSMS, Links: links[name]})
+	}
+	return out
+}
+
+func pool(name string, links []sms.Link, unrecorded int, messages func([]smpp.Incoming, func(error)), log *slog.Logger) dispatch.Pool {
+	names := make([]string, len(links))
+	for i, l := range links {
+		names[i] = l.SMPP.Name
+	}
+	return dispatch.Pool{Name: name, Channel: channelSMS, Links: names, Unrecorded: unrecorded,
+		Open: sms.Open(sms.Config{Links: links, Messages: messages, Log: log})}
+}
+
+func smsLink(s SMSCConfig) (sms.Link, error) {
+	cfg, err := linkConfig(s)
+	if err != nil {
+		return sms.Link{}, err
+	}
+	if cfg.TLS, err = clientTLSConfig(s.TLS); err != nil {
+		return sms.Link{}, err
+	}
+	link := sms.Link{SMPP: cfg, DestTON: byte(s.DestTON), DestNPI: byte(s.DestNPI)}
+	for _, sender := range s.Senders {
+		link.Senders = append(link.Senders, sms.Sender{Name: sender.Name, Agency: sender.Agency, TON: byte(sender.TON), NPI: byte(sender.NPI), TwoWay: sender.TwoWay})
+	}
+	return link, nil
+}
+
+// simulatorLink leads to the built-in simulator.
+func simulatorLink(addr string) sms.Link {
+	return sms.Link{
+		SMPP:    smpp.Config{Name: simulatorPool, Addr: addr, SystemID: "ekc", Window: 100},
+		Senders: []sms.Sender{{Name: "EKC-TEST", TON: 5}}, DestTON: 1, DestNPI: 1,
+	}
+}
+
+// routes sends what belongs to a test key, or is not on a pilot's list, to the simulator, an agency's messages to the pool that names
+// it, and all others to the pool that names none.
+func routes(c *Config) dispatch.Routes {
+	byAgency, common := make(map[string]string), ""
+	for _, s := range c.SMSC {
+		if len(s.Routes) == 0 {
+			common = s.Pool
+		}
+		for _, agency := range s.Routes {
+			byAgency[agency] = s.Pool
+		}
+	}
+	permitted := permittedPhones(c)
+	return func(channel, agency string, to citizen.Phone, test bool) (string, bool) {
+		if channel != channelSMS {
+			return "", false
+		}
+		if test || permitted != nil && !to.IsZero() && !permitted(to) {
+			return simulatorPool, true
+		}
+		if pool, ok := byAgency[agency]; ok {
+			return pool, true
+		}
+		return common, common != ""
+	}
+}
+
+// permittedPhones is nil when there is no pilot.
+func permittedPhones(c *Config) func(citizen.Phone) bool {
+	if len(c.Pilot.AllowList) == 0 {
+		return nil
+	}
+	return func(phone citizen.Phone) bool {
+		return slices.Contains(c.Pilot.AllowList, PhoneSetting{phone})
+	}
+}
+
+// linkStates is openapi's door to how the links are.
+type linkStates struct{ office *dispatch.Office }
+
+const (
+	// holderLost is when a holder that has not renewed has lost its pool (DESIGN 1).
+	holderLost = 6 * time.Second
+	// newsOld is when what a holder last said of a link is no news any more; it says so every two seconds.
+	newsOld = 10 * time.Second
+)
+
+// Links implements openapi.Links.
+func (s linkStates) Links(ctx context.Context) ([]openapi.Link, error) {
+	all, err := s.office.Pools(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var links []openapi.Link
+	for _, p := range all {
+		held := p.Holder != "" && p.RenewedAt != nil && now.Sub(*p.RenewedAt) < holderLost
+		for _, l := range p.Links {
+			link := linkOf(l, held, now)
+			if link.Kind = "trunk"; p.Channel == channelSMS {
+				link.Kind = "smsc"
+			}
+			links = append(links, link)
+		}
+	}
+	return links, nil
+}
+
+func linkOf(l dispatch.LinkReport, held bool, now time.Time) openapi.Link {
+	link := openapi.Link{Name: l.Name, State: "down"}
+	switch {
+	case !held:
+		link.Reason, link.Since = "no process holds its pool", l.At
+		return link
+	case l.At == nil || now.Sub(*l.At) > newsOld:
+		link.State, link.Reason, link.Since = "unknown", "its holder has said nothing lately", l.At
+		return link
+	}
+	for _, b := range l.State.Binds {
+		if b.State == string(smpp.Bound) {
+			link.State, link.Reason, link.Since = "up", "", &b.Since
+			return link
+		}
+		link.Since = &b.Since
+		link.Reason = fmt.Sprintf("%s %s", b.Name, b.State)
+		if b.Code != "" {
+			link.Reason += " with " + b.Code
+		}
+		if !b.Retry.IsZero() {
+			link.Reason += ", next try at " + b.Retry.UTC().Format("15:04:05 UTC")
+		}
+	}
+	return link
+}

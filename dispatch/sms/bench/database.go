@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"ekc/citizen"
+	"ekc/postgres"
+)
+
+// keysetVariable hands the hub the key set of this run.
+const keysetVariable = "BENCH_KEYSET"
+
+// bench is one run: the private server with an empty migrated database as template, and what was measured so far.
+type bench struct {
+	settings
+	out     io.Writer
+	server  *postgres.Server
+	admin   *pgx.Conn
+	dir     string
+	made    bool // dir is ours to remove
+	version string
+	results
+}
+
+func newBench(ctx context.Context, s settings, out io.Writer) (_ *bench, err error) {
+	b := &bench{settings: s, out: out, dir: s.dir}
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	if b.dir == "" {
+		if b.dir, err = os.MkdirTemp("", "ekc-bench-"); err != nil {
+			return nil, err
+		}
+		b.made = true
+		if err = os.Chmod(b.dir, 0o755); err != nil { // the server may run as another user
+			return nil, err
+		}
+	}
+	keys, err := citizen.NewKeyset()
+	if err != nil {
+		return nil, err
+	}
+	exported, err := keys.Export()
+	if err != nil {
+		return nil, err
+	}
+	if err = os.Setenv(keysetVariable, string(exported)); err != nil {
+		return nil, err
+	}
+	if b.server, err = postgres.Start(ctx, postgres.Local{Dir: filepath.Join(b.dir, "pg"), SharedBuffers: 1024}); err != nil {
+		return nil, err
+	}
+	template, err := postgres.Open(ctx, postgres.Config{URL: b.server.URL(), MaxConns: 2})
+	if err != nil {
+		return nil, err
+	}
+	_, err = postgres.Migrate(ctx, template)
+	template.Close()
+	if err != nil {
+		return nil, err
+	}
+	if b.admin, err = pgx.Connect(ctx, b.url("postgres")); err != nil {
+		return nil, err
+	}
+	return b, b.admin.QueryRow(ctx, `SELECT 'PostgreSQL ' || split_part(current_setting('server_version'), ' ', 1)`).Scan(&b.version)
+}
+
+func (b *bench) close() {
+	if b.admin != nil {
+		_ = b.admin.Close(context.Background())
+	}
+	if b.server != nil {
+		if err := b.server.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	}
+	if b.made {
+		_ = os.RemoveAll(b.dir)
+	}
+}
+
+// url is that of another database of the server, with further session settings.
+func (b *bench) url(database string, settings ...string) string {
+	u, err := url.Parse(b.server.URL())
+	if err != nil {
+		panic(err) // the server made it
+	}
+	u.Path = "/" + database
+	q := u.Query()
+	for i := 0; i < len(settings); i += 2 {
+		q.Set(settings[i], settings[i+1])
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// database makes an empty migrated database.
+func (b *bench) database(ctx context.Context, name string) error {
+	template := strings.TrimPrefix(must(url.Parse(b.server.URL())).Path, "/")
+	_, err := b.admin.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template))
+	return err
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// usage is what the server has used so far.
+type usage struct {
+	cpu float64 // seconds, of all its processes
+	wal float64 // bytes written
+}
+
+func (b *bench) usage(ctx context.Context) (u usage, err error) {
+	pid := b.server.PID()
+	u.cpu = cpuOf(true, pid) + cpuOf(false, childrenOf(pid)...)
+	err = b.admin.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn`).Scan(&u.wal)
+	return u, err
+}
+
+const (
+	limitRow    = 300  // bytes: about what one message leaves in attempts, outcomes and the journal
+	limitBatch  = 1000 // rows a commit
+	limitSealed = 250  // bytes of an admitted row
+)
+
+// limit is what the database itself can do: rows of the hub's sizes copied into a table without any index.
+func (b *bench) limit(ctx context.Context, rows, batch, bytesEach int) (perSecond float64, err error) {
+	if _, err := b.admin.Exec(ctx, `CREATE TABLE bare (id bigint NOT NULL, data bytea NOT NULL)`); err != nil {
+		return 0, err
+	}
+	var copied []byte
+	copied = append(copied, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...) // PostgreSQL, COPY, Binary Format
+	for i := range batch {
+		copied = binary.BigEndian.AppendUint16(copied, 2)
+		copied = binary.BigEndian.AppendUint32(copied, 8)
+		copied = binary.BigEndian.AppendUint64(copied, uint64(i))
+		copied = binary.BigEndian.AppendUint32(copied, uint32(bytesEach))
+		copied = append(copied, bytes.Repeat([]byte{byte(i)}, bytesEach)...)
+	}
+	copied = binary.BigEndian.AppendUint16(copied, 0xFFFF)
+	began := time.Now()
+	for range rows / batch {
+		if _, err := b.admin.PgConn().CopyFrom(ctx, bytes.NewReader(copied), `COPY bare FROM STDIN BINARY`); err != nil {
+			return 0, err
+		}
+	}
+	perSecond = float64(rows/batch*batch) / time.Since(began).Seconds()
+	_, err = b.admin.Exec(ctx, `DROP TABLE bare`)
+	return perSecond, err
+}
+
+// explaining are session settings that make the server write the plan of every statement, with its buffers, into its log.
+var explaining = []string{"session_preload_libraries", "auto_explain", "auto_explain.log_min_duration", "0", "auto_explain.log_analyze", "on",
+	"auto_explain.log_buffers", "on", "auto_explain.log_timing", "off", "auto_explain.log_format", "json"}
+
+// plan is one node of what auto_explain writes.
+type plan struct {
+	Type     string  `json:"Node Type"`
+	Relation string  `json:"Relation Name"`
+	Rows     float64 `json:"Actual Rows"`
+	Loops    float64 `json:"Actual Loops"`
+	Hit      int     `json:"Shared Hit Blocks"`
+	Read     int     `json:"Shared Read Blocks"`
+	Plans    []plan  `json:"Plans"`
+}
+
+// buffers are those of the scans of tables whose name begins so; a node's own count holds its children's.
+func (p *plan) buffers(relation string) (n int) {
+	if strings.HasPrefix(p.Relation, relation) {
+		return p.Hit + p.Read
+	}
+	for i := range p.Plans {
+		n += p.Plans[i].buffers(relation)
+	}
+	return n
+}
+
+// claim is what one claim of dispatch cost.
+type claim struct {
+	rows          int
+	outbox, whole int // buffers
+}
+
+// claims reads the server's log from offset on: the statements that take rows from the outbox with their contents, and those that look
+// for due runs.
+func (b *bench) claims(offset int64) (taken []claim, dueRuns []int, err error) {
+	log, err := os.Open(b.logFile())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer log.Close()
+	all, err := io.ReadAll(io.NewSectionReader(log, offset, 1<<30))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, part := range strings.Split(string(all), "  plan:\n")[1:] {
+		var text strings.Builder
+		for line := range strings.Lines(part) {
+			if !strings.HasPrefix(line, "\t") {
+				break
+			}
+			text.WriteString(line[1:])
+		}
+		var logged struct {
+			Query string `json:"Query Text"`
+			Plan  plan   `json:"Plan"`
+		}
+		if json.Unmarshal([]byte(text.String()), &logged) != nil {
+			continue // the last one may be half written
+		}
+		p := &logged.Plan
+		switch q := strings.Join(strings.Fields(logged.Query), " "); {
+		case strings.Contains(q, "FROM outbox") && strings.Contains(q, "n.sealed"):
+			taken = append(taken, claim{rows: int(p.Rows * p.Loops), outbox: p.buffers("outbox"), whole: p.Hit + p.Read})
+		case strings.Contains(q, "FROM runs WHERE pool = $1"):
+			dueRuns = append(dueRuns, p.Hit+p.Read)
+		}
+	}
+	return taken, dueRuns, nil
+}
+
+func (b *bench) logFile() string { return filepath.Join(b.dir, "pg", "postgres.log") }
+
+func (b *bench) logSize() int64 {
+	info, err := os.Stat(b.logFile())
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// roleVariable makes a copy of this program one of the roles: it obeys orders on its standard input, one JSON line each, and answers
+// every one with a line. It ends when its input does, and with its parent.
+const roleVariable = "BENCH_ROLE"
+
+// order is what a child is told.
+type order struct {
+	Op      string        `json:"op"`
+	List    int64         `json:"list,omitempty"`
+	Agency  string        `json:"agency,omitempty"`
+	Lane    int16         `json:"lane,omitempty"`
+	N       int           `json:"n,omitempty"`
+	Digests int           `json:"digests,omitempty"`
+	Addr    string        `json:"addr,omitempty"`
+	URL     string        `json:"url,omitempty"`
+	File    string        `json:"file,omitempty"`
+	Delay   time.Duration `json:"delay,omitempty"`
+}
+
+// answer is what it says. CPU and RSS are the child's own, at the end of the order.
+type answer struct {
+	Err     string          `json:"err,omitempty"`
+	Seconds float64         `json:"seconds,omitempty"` // what the order took
+	CPU     float64         `json:"cpu"`               // seconds since the child began, user and system
+	RSS     int             `json:"rss"`               // bytes
+	N       int             `json:"n,omitempty"`
+	Addr    string          `json:"addr,omitempty"`
+	Waits   []time.Duration `json:"waits,omitempty"`
+	SMSC    smscCounts      `json:"smsc,omitzero"`
+}
+
+// role performs orders; its end is called when there will be no more.
+type role interface {
+	perform(o order) (answer, error)
+	end()
+}
+
+func serveRole(name string) int {
+	var r role
+	switch name {
+	case "smsc":
+		r = &smscRole{}
+	case "wire":
+		r = wireRole{}
+	case "hub":
+		r = &hubRole{}
+	default:
+		fmt.Fprintln(os.Stderr, "no such role:", name)
+		return 2
+	}
+	defer r.end()
+	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+	for {
+		var o order
+		switch err := in.Decode(&o); {
+		case errors.Is(err, io.EOF):
+			return 0
+		case err != nil:
+			fmt.Fprintln(os.Stderr, "order:", err)
+			return 1
+		}
+		began := time.Now()
+		a, err := r.perform(o)
+		if a.Seconds == 0 {
+			a.Seconds = time.Since(began).Seconds()
+		}
+		if err != nil {
+			a.Err = err.Error()
+		}
+		a.CPU, a.RSS = ownCPU(), ownRSS()
+		if err := out.Encode(a); err != nil {
+			return 1
+		}
+	}
+}
+
+// child is a copy of this program in a role.
+type child struct {
+	name string
+	in   io.WriteCloser
+	out  *bufio.Reader
+	done chan struct{}
+}
+
+func startChild(name string) (*child, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), roleVariable+"="+name)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c := &child{name: name, in: in, out: bufio.NewReader(out), done: make(chan struct{})}
+	if err := startWithParent(cmd, c.done); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// startWithParent starts cmd so that it is killed when this process ends in any way; done is closed when it has gone. The thread stays
+// as long as the child, because the signal follows the thread (prctl(2), PR_SET_PDEATHSIG).
+func startWithParent(cmd *exec.Cmd, done chan struct{}) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this function
+		defer close(done)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is seen by what it answered
+		}
+	}()
+	return <-started
+}
+
+func (c *child) do(o order) (answer, error) {
+	var a answer
+	line, err := json.Marshal(o)
+	if err != nil {
+		return a, err
+	}
+	if _, err := c.in.Write(append(line, '\n')); err != nil {
+		return a, fmt.Errorf("%s %s: %w", c.name, o.Op, err)
+	}
+	if line, err = c.out.ReadBytes('\n'); err != nil {
+		return a, fmt.Errorf("%s %s: it ended: %w", c.name, o.Op, err)
+	}
+	if err := json.Unmarshal(line, &a); err != nil {
+		return a, fmt.Errorf("%s %s: %w", c.name, o.Op, err)
+	}
+	if a.Err != "" {
+		return a, fmt.Errorf("%s %s: %s", c.name, o.Op, a.Err)
+	}
+	return a, nil
+}
+
+// stop lets the child end by itself.
+func (c *child) stop() {
+	_ = c.in.Close()
+	<-c.done
+}
+
+func ownCPU() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+func ownRSS() int { return residentOf("self") }
+
+// residentOf is VmRSS of proc(5) in bytes.
+func residentOf(pid string) int {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+// ticksPerSecond is the unit of times in proc(5), the same on every Linux Go runs on.
+const ticksPerSecond = 100
+
+// cpuOf is what the processes have used in seconds; with dead also what their ended children have.
+func cpuOf(dead bool, pids ...int) (seconds float64) {
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		// The name stands in brackets and may hold anything; fields after it: state is 3, utime 14.
+		_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
+		fields := strings.Fields(rest)
+		last := 13
+		if dead {
+			last = 15
+		}
+		for i := 11; i < min(last, len(fields)); i++ {
+			ticks, _ := strconv.Atoi(fields[i])
+			seconds += float64(ticks) / ticksPerSecond
+		}
+	}
+	return seconds
+}
+
+// childrenOf are the processes whose parent is pid.
+func childrenOf(pid int) []int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return nil
+	}
+	var all []int
+	for _, s := range strings.Fields(string(text)) {
+		if n, err := strconv.Atoi(s); err == nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}

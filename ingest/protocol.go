@@ -1,0 +1,360 @@
+package ingest
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"ekc/dispatch"
+	"ekc/journal"
+	"ekc/postgres"
+)
+
+// Protocol is the load protocol, shaped as ЕГИССО's 10.10.I: what was taken, what was not, and why, in the sender's own row numbers.
+type Protocol struct {
+	PackageID         uuid.UUID      `json:"package_id"`
+	PackageType       string         `json:"package_type"`
+	PackageStatus     int            `json:"package_status"` // 1 received, 2 being checked, 3 checked
+	State             State          `json:"state"`
+	StateReason       string         `json:"state_reason,omitempty"`
+	ReceivingTime     time.Time      `json:"receiving_time"`
+	FinishProcessTime *time.Time     `json:"finish_process_time,omitempty"`
+	RecordNum         int            `json:"record_num"`
+	RecordNumSuccess  int            `json:"record_num_success"`
+	RecordNumWarning  int            `json:"record_num_warning"`
+	Segments          int64          `json:"segments"`
+	Next              int            `json:"next,omitempty"` // the row to go on after; absent on the last page
+	ErrorRecords      []RecordResult `json:"error_records"`  // the last field: WriteProtocol streams it
+}
+
+// RecordResult is the verdict of one row; rows without a message are not listed.
+type RecordResult struct {
+	Row        int             `json:"row"`
+	Part       int             `json:"part"`
+	ExternalID string          `json:"external_id"`
+	RecordOK   bool            `json:"record_ok"`
+	Messages   []RecordMessage `json:"messages"`
+}
+
+// RecordMessage is one fault (message_type 1) or warning (2).
+type RecordMessage struct {
+	MessageType int      `json:"message_type"`
+	RuleCode    RuleCode `json:"rule_code"`
+	Field       string   `json:"field,omitempty"`
+	Report      string   `json:"report"`
+}
+
+const packageType = "ekc.list"
+
+func (l *List) protocol() Protocol {
+	p := Protocol{PackageID: l.ID, PackageType: packageType, PackageStatus: 3, State: l.State, StateReason: l.StateReason,
+		ReceivingTime: l.CreatedAt.UTC(), RecordNum: l.Rows, RecordNumSuccess: l.Accepted, RecordNumWarning: l.Warnings, Segments: l.Segments,
+		ErrorRecords: []RecordResult{}}
+	switch l.State {
+	case Receiving:
+		p.PackageStatus = 1
+	case Checking:
+		p.PackageStatus = 2
+	}
+	return p
+}
+
+const protocolSQL = `
+SELECT row_no, part, external_id, message_type, rule_code, field FROM rejections
+WHERE list_no = @list AND row_no IN (
+	SELECT DISTINCT row_no FROM rejections WHERE list_no = @list AND row_no > @after ORDER BY row_no LIMIT @limit)
+ORDER BY row_no, no`
+
+// Protocol returns the load protocol with at most limit rows (1,000 when zero) after the given row number.
+func (s *Service) Protocol(ctx context.Context, p journal.Principal, id uuid.UUID, after, limit int) (Protocol, error) {
+	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	if err != nil {
+		return Protocol{}, err
+	}
+	out := l.protocol()
+	limit = min(cmp.Or(max(limit, 0), 1000), 10_000)
+	records, err := s.records(ctx, l.No, after, limit+1)
+	if err != nil {
+		return Protocol{}, err
+	}
+	if len(records) > limit {
+		records = records[:limit]
+		out.Next = records[limit-1].Row
+	}
+	out.ErrorRecords = records
+	out.FinishProcessTime, err = s.checkedAt(ctx, l.No)
+	return out, err
+}
+
+func (s *Service) records(ctx context.Context, list int64, after, limit int) ([]RecordResult, error) {
+	rows, err := s.cfg.DB.Query(ctx, protocolSQL, pgx.NamedArgs{"list": list, "after": after, "limit": limit})
+	if err != nil {
+		return nil, fmt.Errorf("read protocol: %w", err)
+	}
+	records := []RecordResult{}
+	var row, part, kind int
+	var code RuleCode
+	var id, name string
+	_, err = pgx.ForEachRow(rows, []any{&row, &part, &id, &kind, &code, &name}, func() error {
+		if n := len(records); n == 0 || records[n-1].Row != row {
+			records = append(records, RecordResult{Row: row, Part: part, ExternalID: id, RecordOK: true})
+		}
+		r := &records[len(records)-1]
+		r.RecordOK = r.RecordOK && kind != TypeError
+		r.Messages = append(r.Messages, RecordMessage{MessageType: kind, RuleCode: code, Field: name, Report: Message{code, name}.Report()})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read protocol: %w", err)
+	}
+	return records, nil
+}
+
+const checkedAtSQL = `SELECT at FROM journal WHERE list_no = $1 AND kind IN ('list.checked', 'list.rejected') ORDER BY first_id DESC LIMIT 1`
+
+func (s *Service) checkedAt(ctx context.Context, list int64) (*time.Time, error) {
+	var at time.Time
+	err := s.cfg.DB.QueryRow(ctx, checkedAtSQL, list).Scan(&at)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read protocol: %w", err)
+	}
+	at = at.UTC()
+	return &at, nil
+}
+
+// WriteProtocol writes the whole protocol as one JSON document, however many rows it has.
+func (s *Service) WriteProtocol(ctx context.Context, p journal.Principal, id uuid.UUID, w io.Writer) error {
+	first, err := s.Protocol(ctx, p, id, 0, 1)
+	if err != nil {
+		return err
+	}
+	first.ErrorRecords, first.Next = []RecordResult{}, 0
+	head, err := json.Marshal(first)
+	if err != nil {
+		return fmt.Errorf("encode protocol: %w", err)
+	}
+	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(w, 64<<10)
+	_, _ = out.Write(head[:len(head)-len("]}")])
+	after, sep := 0, ""
+	for {
+		records, err := s.records(ctx, l.No, after, 5000)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			b, err := json.Marshal(records[i])
+			if err != nil {
+				return fmt.Errorf("encode protocol: %w", err)
+			}
+			_, _ = out.WriteString(sep)
+			_, _ = out.Write(b)
+			sep, after = ",", records[i].Row
+		}
+		if len(records) < 5000 {
+			break
+		}
+	}
+	_, _ = out.WriteString("]}")
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write protocol: %w", err)
+	}
+	return nil
+}
+
+// Preview is a row as it will leave, or why it will not.
+type Preview struct {
+	Row            int
+	ExternalID     string
+	Accepted       bool
+	NotificationID dispatch.NotificationID // 0 when not accepted
+	Phone          string                  // masked
+	Text           string
+	Segments       int
+	Channels       []string
+	Zones          string
+	NotBefore      time.Time
+	ValidUntil     time.Time
+	InformBy       time.Time
+	LifeEvent      string
+	Template       string
+	Messages       []RecordMessage
+}
+
+// Preview reads a row of the stored file again and shows it as it will leave. That somebody looked is in the journal.
+func (s *Service) Preview(ctx context.Context, p journal.Principal, id uuid.UUID, row int) (Preview, error) {
+	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	if err != nil {
+		return Preview{}, err
+	}
+	if !mayRead(p) {
+		return Preview{}, ErrForbidden
+	}
+	if l.State == Receiving || l.State == Checking || l.State == Rejected {
+		return Preview{}, s.wrongState(l)
+	}
+	out, err := s.preview(ctx, l, row)
+	if err != nil {
+		return Preview{}, err
+	}
+	err = postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
+		return s.append(ctx, tx, p, journal.Entry{Kind: journal.PersonalViewed, ListNo: l.No, Agency: l.Agency,
+			Notification: int64(out.NotificationID), Data: journal.Fields("what", "preview", "row", fmt.Sprint(row))})
+	})
+	return out, err
+}
+
+const storedFileSQL = `SELECT file_no, format, size, at FROM list_files WHERE list_no = $1 AND complete ORDER BY file_no DESC LIMIT 1`
+
+func (s *Service) preview(ctx context.Context, l *List, want int) (Preview, error) {
+	c := claim{list: l.No}
+	if err := s.cfg.DB.QueryRow(ctx, storedFileSQL, l.No).Scan(&c.file, &c.format, &c.size, &c.at); err != nil {
+		return Preview{}, fmt.Errorf("find file: %w", err)
+	}
+	key, err := s.cfg.Keys.Key(ctx, s.cfg.DB, l.dataKey)
+	if err != nil {
+		return Preview{}, err
+	}
+	e, err := s.readEnvelope(ctx, l.No, c.file, key)
+	if err != nil {
+		return Preview{}, err
+	}
+	file := &sealedFile{ctx: ctx, db: s.cfg.DB, key: key, list: l.No, file: c.file, size: c.size}
+	k, rows, pending, err := s.checkerFor(l, e, c, file)
+	if err != nil {
+		return Preview{}, file.cause(err)
+	}
+	for ctx.Err() == nil {
+		var row sheetRow
+		if len(pending) > 0 {
+			row, pending = pending[0], pending[1:]
+		} else if row, err = rows.Next(); errors.Is(err, io.EOF) {
+			return Preview{}, ErrRowNotFound
+		} else if err != nil {
+			return Preview{}, file.cause(err)
+		}
+		switch {
+		case row.No < want:
+			continue
+		case row.No > want:
+			return Preview{}, ErrRowNotFound
+		}
+		return s.shown(ctx, l, k.check(row))
+	}
+	return Preview{}, ctx.Err()
+}
+
+const notificationOfRowSQL = `SELECT id FROM notifications WHERE id >= @first AND id < @next AND row_no = @row ORDER BY id DESC LIMIT 1`
+
+// shown joins the row with what the database knows of it: its id, and the warnings that needed other rows.
+func (s *Service) shown(ctx context.Context, l *List, row checked) (Preview, error) {
+	r := &row.row
+	out := Preview{Row: int(r.RowNo), ExternalID: r.ExternalID, Text: r.Content.Text, Segments: r.Segments, Channels: r.Channels, Zones: string(r.Zones),
+		NotBefore: r.NotBefore, ValidUntil: r.ValidUntil, InformBy: r.InformBy, LifeEvent: r.LifeEvent, Template: r.Template}
+	if len(r.Content.Phones) > 0 {
+		out.Phone = r.Content.Phones[0].String()
+	}
+	records, err := s.records(ctx, l.No, int(r.RowNo)-1, 1)
+	if err != nil {
+		return Preview{}, err
+	}
+	out.Accepted = true
+	if len(records) > 0 && records[0].Row == out.Row {
+		out.Messages, out.Accepted = records[0].Messages, records[0].RecordOK
+	}
+	if !out.Accepted {
+		return out, nil
+	}
+	var id int64
+	err = s.cfg.DB.QueryRow(ctx, notificationOfRowSQL, pgx.NamedArgs{"first": int64(dispatch.MakeID(l.No, 0)), "next": int64(dispatch.MakeID(l.No+1, 0)),
+		"row": r.RowNo}).Scan(&id)
+	if err != nil {
+		return Preview{}, fmt.Errorf("find row: %w", err)
+	}
+	out.NotificationID = dispatch.NotificationID(id)
+	return out, nil
+}
+
+// Result is what became of one accepted row.
+type Result struct {
+	Row            int
+	Part           int
+	ExternalID     string
+	NotificationID dispatch.NotificationID
+	State          dispatch.State
+	Reason         string
+	Code           string
+	Segments       int
+	At             time.Time // of its end; zero while there is none
+	InformBy       time.Time
+}
+
+const resultsSQL = `
+SELECT n.id, n.row_no, n.part, n.external_id, n.segments, n.inform_by, o.state, o.reason, o.code, o.at
+FROM notifications n LEFT JOIN outcomes o ON o.id = n.id
+WHERE n.id > @after AND n.id < @next ORDER BY n.id LIMIT @limit`
+
+// Results hands out what became of every accepted row, in the order of the file; memory does not grow with the list.
+func (s *Service) Results(ctx context.Context, p journal.Principal, id uuid.UUID) (iter.Seq2[Result, error], error) {
+	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	if err != nil {
+		return nil, err
+	}
+	const page = 5000
+	return func(yield func(Result, error) bool) {
+		after, next := int64(dispatch.MakeID(l.No, 0)), int64(dispatch.MakeID(l.No+1, 0))
+		for {
+			rows, err := s.cfg.DB.Query(ctx, resultsSQL, pgx.NamedArgs{"after": after, "next": next, "limit": page})
+			if err == nil {
+				var found []Result
+				if found, err = pgx.CollectRows(rows, scanResult); err == nil {
+					for _, r := range found {
+						after = int64(r.NotificationID)
+						if !yield(r, nil) {
+							return
+						}
+					}
+					if len(found) < page {
+						return
+					}
+					continue
+				}
+			}
+			yield(Result{}, fmt.Errorf("read results: %w", err))
+			return
+		}
+	}, nil
+}
+
+func scanResult(row pgx.CollectableRow) (Result, error) {
+	var r Result
+	var state *int16
+	var reason, code *string
+	var at, informBy *time.Time
+	err := row.Scan(&r.NotificationID, &r.Row, &r.Part, &r.ExternalID, &r.Segments, &informBy, &state, &reason, &code, &at)
+	if err != nil {
+		return r, err
+	}
+	if informBy != nil {
+		r.InformBy = *informBy
+	}
+	if state != nil {
+		r.State, r.Reason, r.Code, r.At = dispatch.State(*state), *reason, *code, *at
+	}
+	return r, nil
+}

@@ -1,0 +1,424 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"ekc/citizen"
+	"ekc/dispatch"
+	"ekc/journal"
+	"ekc/postgres"
+)
+
+// slice is the rows that go in by one transaction.
+type slice struct {
+	part   int
+	first  int32 // ordinal of the first accepted row
+	rows   int   // read, good and bad
+	good   []checked
+	bad    []checked
+	digest []byte
+	sum    hash.Hash
+	buf    []byte // scratch of add
+}
+
+// shortestRow is about what a row of any use takes in a file: a phone and its separators.
+const shortestRow = 16
+
+// totals of a whole file.
+type totals struct{ rows, accepted int }
+
+// read gives the rows of a file their verdicts and hands them on in slices; those of parts that are admitted already are only counted.
+func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *sealedFile, parts partsDone, out chan<- *slice) (totals, error) {
+	var t totals
+	k, rows, pending, err := s.checkerFor(l, e, c, file)
+	if err != nil {
+		return t, err
+	}
+	if c.size > everythingBelow {
+		if err := s.lookAhead(k, c, file); err != nil {
+			return t, err
+		}
+	}
+	ordinal := parts.next
+	next := func() (sheetRow, error) {
+		if len(pending) > 0 {
+			row := pending[0]
+			pending = pending[1:]
+			return row, nil
+		}
+		return rows.Next()
+	}
+	for no := 1; ; no++ {
+		done, admitted := parts.of[no]
+		size := s.cfg.SliceRows
+		if admitted {
+			size = done.rows
+		}
+		sl := &slice{part: no, first: ordinal, sum: sha256.New()}
+		if !admitted {
+			sl.good = make([]checked, 0, min(size, int(c.size/shortestRow)+1))
+		}
+		ended := false
+		for sl.rows < size {
+			row, err := next()
+			if errors.Is(err, io.EOF) {
+				ended = true
+				break
+			}
+			if err != nil {
+				return t, err
+			}
+			if t.rows++; t.rows > s.cfg.Limits.Rows {
+				return t, ErrTooManyRows.with(s.cfg.Limits.Rows)
+			}
+			sl.rows++
+			if err := s.put(sl, k.check(row), &ordinal, admitted); err != nil {
+				return t, err
+			}
+		}
+		t.accepted += int(ordinal - sl.first)
+		switch {
+		case admitted && int(ordinal-sl.first) != done.accepted:
+			return t, fmt.Errorf("part %d of list %d has %d good rows, %d were admitted", no, l.No, ordinal-sl.first, done.accepted)
+		case !admitted && sl.rows > 0:
+			d, err := s.cfg.Keys.Digest(digestPart, string(sl.sum.Sum(nil)))
+			if err != nil {
+				return t, err
+			}
+			sl.digest = d[:]
+			select {
+			case out <- sl:
+			case <-ctx.Done():
+				return t, ctx.Err()
+			}
+		}
+		if ended {
+			return t, nil
+		}
+	}
+}
+
+// put adds a row to its slice.
+func (s *Service) put(sl *slice, row checked, ordinal *int32, admitted bool) error {
+	if !row.ok {
+		if !admitted {
+			sl.bad = append(sl.bad, row)
+		}
+		return nil
+	}
+	row.row.Ordinal = *ordinal
+	row.row.Part = int32(sl.part)
+	*ordinal++
+	if admitted {
+		return nil
+	}
+	sl.good = append(sl.good, row)
+	sl.add(&sl.good[len(sl.good)-1].row)
+	return nil
+}
+
+// add makes the row a part of what the slice's digest commits to: everything that decides what is sent, to whom, how and when.
+func (sl *slice) add(r *dispatch.Row) {
+	b := binary.BigEndian.AppendUint32(sl.buf[:0], uint32(r.Ordinal))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.RowNo))
+	for _, p := range r.Content.Phones {
+		b = append(append(b, p.Digits()...), 0)
+	}
+	for _, channel := range r.Channels {
+		b = append(append(b, channel...), 0)
+	}
+	for _, part := range [...]string{r.ExternalID, r.Content.Text, r.Content.Person.SNILS.Digits(), r.Content.Person.FullName().Reveal(), string(r.Zones),
+		r.LifeEvent, r.Template} {
+		b = append(append(b, part...), 0)
+	}
+	for _, at := range [...]int64{r.NotBefore.UnixMicro(), r.ValidUntil.UnixMicro(), r.InformBy.UnixMicro()} {
+		b = binary.BigEndian.AppendUint64(b, uint64(at))
+	}
+	sl.sum.Write(b)
+	sl.buf = b
+}
+
+// checkerFor opens the file and makes the checker of its rows; pending are rows that were read while the header was looked for.
+func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k *checker, rows rowReader, pending []sheetRow, err error) {
+	snapshot := s.cfg.Catalog()
+	rules, err := snapshot.Rules(c.at)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	k = &checker{catalog: snapshot, rules: rules, at: c.at, agency: l.Agency, region: e.Region, envelope: &e.Header, segments: s.cfg.MaxSegments,
+		routes: s.cfg.Routes, test: l.Test, lane: laneOf(l)}
+	if l.Template != "" {
+		template, ok := snapshot.Template(l.Template, l.TemplateVersion)
+		if !ok {
+			return nil, nil, nil, ErrUnknownTemplate
+		}
+		k.template = template
+	}
+	if c.format == formatTable {
+		rows, k.header, err = openTable(file, c.size)
+	} else {
+		if rows, _, err = openRows(file, c.size, s.cfg.Limits); err == nil {
+			k.header, pending, err = readHeader(rows)
+		}
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	k.ready()
+	return k, rows, pending, k.templateFault()
+}
+
+// lookAhead reads the file once more than needed, and the memory of its rows is bounded for it.
+func (s *Service) lookAhead(k *checker, c claim, file io.ReaderAt) error {
+	var rows rowReader
+	var pending []sheetRow
+	var err error
+	if c.format == formatTable {
+		rows, _, err = openTable(file, c.size)
+	} else if rows, _, err = openRows(file, c.size, s.cfg.Limits); err == nil {
+		_, pending, err = readHeader(rows)
+	}
+	if err != nil {
+		return err
+	}
+	return k.lookAhead(rows, pending, c.size)
+}
+
+func laneOf(l *List) int16 {
+	switch {
+	case l.Kind == KindExpress:
+		return dispatch.LaneSingle
+	case l.Priority == PriorityBulk:
+		return dispatch.LaneBulk
+	}
+	return dispatch.LaneNormal
+}
+
+// weightOf is the share beside other lists of the same agency: the urgent come first.
+func weightOf(priority string) int16 {
+	if priority == PriorityUrgent {
+		return 8
+	}
+	return 1
+}
+
+const (
+	gateSQL = `INSERT INTO list_parts (list_no, part, digest, rows, accepted, first_ordinal) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (list_no, part) DO NOTHING`
+	addTotalsSQL = `UPDATE lists SET rows = rows + $2, accepted = accepted + $3, rejected = rejected + $4, warnings = warnings + $5,
+		segments = segments + $6 WHERE no = $1 AND state = 'checking'`
+	// The tables this transaction looks into are as often as not analysed while empty.
+	byIndexSQL = `SET LOCAL enable_seqscan = off`
+)
+
+// admit writes one slice: its gate, its good rows, its faults and warnings, its journal entry, or none of them.
+func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *citizen.DataKey, sl *slice) error {
+	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
+		if err := s.holds(ctx, tx, c); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, gateSQL, l.No, sl.part, sl.digest, sl.rows, len(sl.good), sl.first)
+		if err != nil {
+			return fmt.Errorf("open the gate: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return s.sameSlice(ctx, tx, l.No, sl)
+		}
+		if err := s.personal(ctx, tx, l, sl); err != nil {
+			return err
+		}
+		rows := make([]dispatch.Row, len(sl.good))
+		segments, warnings := 0, 0
+		for i := range sl.good {
+			rows[i] = sl.good[i].row
+			segments += rows[i].Segments
+			if len(sl.good[i].messages) > 0 {
+				warnings++
+			}
+		}
+		list := dispatch.List{No: l.No, Agency: l.Agency, Key: key, OnUncertain: l.OnUncertain, Sender: e.Sender, Weight: weightOf(l.Priority), Test: l.Test}
+		if len(rows) > 0 {
+			if err := s.cfg.Admission.Write(ctx, tx, list, rows); err != nil {
+				return err
+			}
+		}
+		if err := s.writeVerdicts(ctx, tx, l.No, sl); err != nil {
+			return err
+		}
+		tag, err = tx.Exec(ctx, addTotalsSQL, l.No, sl.rows, len(sl.good), len(sl.bad), warnings, segments)
+		if err != nil {
+			return fmt.Errorf("add totals: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return errLeaseLost
+		}
+		return s.append(ctx, tx, journal.System("ingest"), journal.Entry{Kind: journal.PartAdmitted, ListNo: l.No, Agency: l.Agency,
+			Count: len(sl.good), Data: journal.Fields("part", fmt.Sprint(sl.part), "rows", fmt.Sprint(sl.rows), "rejected", fmt.Sprint(len(sl.bad)))})
+	})
+	switch {
+	case errors.Is(err, postgres.ErrInDoubt):
+		return fmt.Errorf("slice %d: %w", sl.part, err) // the gate tells, when the list is taken up again
+	case err != nil:
+		return fmt.Errorf("admit slice %d: %w", sl.part, err)
+	}
+	s.metrics.rows.WithLabelValues("accepted").Add(float64(len(sl.good)))
+	s.metrics.rows.WithLabelValues("rejected").Add(float64(len(sl.bad)))
+	return nil
+}
+
+// sameSlice lets a repeat of what was admitted pass, and nothing else.
+func (s *Service) sameSlice(ctx context.Context, tx pgx.Tx, list int64, sl *slice) error {
+	var was []byte
+	if err := tx.QueryRow(ctx, `SELECT digest FROM list_parts WHERE list_no = $1 AND part = $2`, list, sl.part).Scan(&was); err != nil {
+		return fmt.Errorf("read the gate: %w", err)
+	}
+	if !bytes.Equal(was, sl.digest) {
+		return fmt.Errorf("part %d of list %d was admitted with other content", sl.part, list)
+	}
+	return nil
+}
+
+// personal makes the keyed digests by which people are found, and warns of refusals and of what was said before.
+func (s *Service) personal(ctx context.Context, tx pgx.Tx, l *List, sl *slice) error {
+	if _, err := tx.Exec(ctx, byIndexSQL); err != nil {
+		return fmt.Errorf("set planner: %w", err)
+	}
+	phones := make([]citizen.Digest, len(sl.good))
+	same := make([]citizen.Digest, len(sl.good))
+	for i := range sl.good {
+		r := &sl.good[i].row
+		digests, err := s.cfg.Keys.PersonDigests(make([]citizen.Digest, 0, 4), r.Content.Person, r.Content.Phones...)
+		if err != nil {
+			return err
+		}
+		phones[i] = digests[0]
+		_, identity := r.Content.Person.Identity(r.Content.Phones[0])
+		if same[i], err = s.cfg.Keys.Digest(digestDuplicate, l.Agency+"\n"+identity+"\n"+r.LifeEvent+"\n"+sl.good[i].measure+"\n"+sl.good[i].event.String()); err != nil {
+			return err
+		}
+		r.Digests = append(digests, same[i])
+	}
+	refused, err := citizen.OptOutsOf(ctx, tx, phones)
+	if err != nil {
+		return err
+	}
+	if len(refused) > 0 {
+		stopped := make(map[citizen.Digest]bool)
+		for _, o := range refused {
+			if o.Covers(l.Agency) {
+				stopped[o.Digest] = true
+			}
+		}
+		for i := range sl.good {
+			if stopped[phones[i]] {
+				sl.good[i].add(RuleOptOut, fieldPhone)
+			}
+		}
+	}
+	return s.duplicates(ctx, tx, l, sl, same)
+}
+
+// OFFSET 0 keeps the order of the joins: from each digest to its rows, whatever the planner believes of tables it saw empty.
+const duplicatesSQL = `
+SELECT d.digest FROM unnest(@digests::bytea[]) AS d(digest)
+	CROSS JOIN LATERAL (SELECT ref FROM persons_index WHERE digest = d.digest AND ref_kind = 1 OFFSET 0) p
+	CROSS JOIN LATERAL (SELECT FROM lists WHERE no = p.ref >> 24 AND created_at >= @since
+		AND state NOT IN ('rejected', 'refused', 'cancelled') OFFSET 0) l
+	CROSS JOIN LATERAL (SELECT FROM notifications WHERE id = p.ref OFFSET 0) n`
+
+// duplicates warns of rows whose person, event, measure and date stand in an earlier row or an earlier list of the agency.
+func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, l *List, sl *slice, same []citizen.Digest) error {
+	rules, err := s.cfg.Catalog().Rules(l.CreatedAt)
+	if err != nil {
+		return err
+	}
+	digests := make([][]byte, len(same))
+	for i := range same {
+		digests[i] = same[i][:]
+	}
+	slices.SortFunc(digests, bytes.Compare) // neighbours lie on the same pages of the index
+	rows, err := tx.Query(ctx, duplicatesSQL, pgx.NamedArgs{"digests": digests, "since": l.CreatedAt.Add(-rules.DuplicatePeriod)})
+	if err != nil {
+		return fmt.Errorf("look for duplicates: %w", err)
+	}
+	seen := make(map[citizen.Digest]bool)
+	var one []byte
+	if _, err = pgx.ForEachRow(rows, []any{&one}, func() error {
+		var d citizen.Digest
+		copy(d[:], one)
+		seen[d] = true
+		return nil
+	}); err != nil {
+		return fmt.Errorf("look for duplicates: %w", err)
+	}
+	for i := range sl.good {
+		if seen[same[i]] {
+			sl.good[i].add(RuleDuplicate, 0)
+		}
+		seen[same[i]] = true
+	}
+	return nil
+}
+
+// writeVerdicts stores faults and warnings, and lets a person be found by a row that was not taken.
+func (s *Service) writeVerdicts(ctx context.Context, tx pgx.Tx, list int64, sl *slice) error {
+	var out [][]any
+	add := func(c *checked) {
+		for i, m := range c.messages {
+			rule, _ := RuleOf(m.Code)
+			out = append(out, []any{list, c.row.RowNo, int16(i + 1), int32(sl.part), int16(rule.Type), int16(m.Code), m.Field, c.row.ExternalID})
+		}
+	}
+	for i := range sl.good {
+		add(&sl.good[i])
+	}
+	for i := range sl.bad {
+		add(&sl.bad[i])
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"rejections"},
+		[]string{"list_no", "row_no", "no", "part", "message_type", "rule_code", "field", "external_id"}, pgx.CopyFromRows(out))
+	if err != nil {
+		return fmt.Errorf("store verdicts: %w", err)
+	}
+	return s.indexRejected(ctx, tx, list, sl.bad)
+}
+
+// A file that takes the place of another may have the same person in the same row.
+const indexRejectedSQL = `INSERT INTO persons_index (digest, ref_kind, ref) SELECT d, 2, r FROM unnest($1::bytea[], $2::bigint[]) AS u(d, r)
+	ON CONFLICT DO NOTHING`
+
+func (s *Service) indexRejected(ctx context.Context, tx pgx.Tx, list int64, bad []checked) error {
+	var digests [][]byte
+	var refs []int64
+	for i := range bad {
+		r := &bad[i].row
+		found, err := s.cfg.Keys.PersonDigests(nil, r.Content.Person, r.Content.Phones...)
+		if err != nil {
+			return err
+		}
+		for k := range found {
+			digests = append(digests, found[k][:])
+			refs = append(refs, int64(dispatch.MakeID(list, r.RowNo)))
+		}
+	}
+	if len(refs) == 0 {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, indexRejectedSQL, digests, refs); err != nil {
+		return fmt.Errorf("index rejected rows: %w", err)
+	}
+	return nil
+}

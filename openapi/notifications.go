@@ -1,0 +1,202 @@
+package openapi
+
+import (
+	"context"
+
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"ekc/dispatch"
+	"ekc/journal"
+)
+
+// Notification is the Status of CONTRACTS 2 with its attempts. Nothing personal is in it: external_id is the sender's own name
+// of the row.
+type Notification struct {
+	ListID            string     `json:"list_id" format:"uuid"`
+	ExternalID        string     `json:"external_id"`
+	NotificationID    string     `json:"notification_id" example:"12-34"`
+	Part              int32      `json:"part"`
+	Row               int32      `json:"row" doc:"As its sender counts"`
+	Sequence          int        `json:"sequence" doc:"Grows with each change that is told"`
+	State             string     `json:"state" doc:"pending, accepted, uncertain, suppressed, cancelled, out_of_time, refused, unconfirmed, expired, undelivered, delivered; titles at /catalog/states"`
+	Final             bool       `json:"final"`
+	Informed          bool       `json:"informed" doc:"Delivered in all segments, or a call heard"`
+	InTerm            string     `json:"in_term" enum:"in_term,late,not_informed,no_term,open" doc:"Against inform_by; open: the term has not passed and there is no end yet"`
+	Reason            string     `json:"reason,omitempty"`
+	Code              string     `json:"code,omitempty" doc:"The far side's own word"`
+	Channel           string     `json:"channel,omitempty"`
+	Attempt           int        `json:"attempt"`
+	Segments          int        `json:"segments"`
+	OccurredAt        time.Time  `json:"occurred_at"`
+	PossibleDuplicate bool       `json:"possible_duplicate,omitempty" doc:"Sent again after an attempt whose answer was lost"`
+	WaitingUntil      *time.Time `json:"waiting_until,omitempty" doc:"May leave at the earliest then; only for a single notification"`
+	Attempts          []Attempt  `json:"attempts"`
+}
+
+// Attempt is one try: of all its segments the one that got least far.
+type Attempt struct {
+	No      int       `json:"no"`
+	Channel string    `json:"channel"`
+	Link    string    `json:"link"`
+	State   string    `json:"state"`
+	Code    string    `json:"code,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+// listRef is what this door needs to know of a list to show what belongs to it.
+type listRef struct {
+	no        int64
+	id        uuid.UUID
+	agency    string
+	createdAt time.Time
+}
+
+func (s *Server) registerNotifications() {
+	register(s, operation{id: "listNotifications", method: http.MethodGet, path: "/v1/notifications", tag: "notifications", summary: "Notifications of a list, in its order",
+		description: "A page may be short, even empty, and still have a next one, where much had to be read to find little."}, s.listNotifications)
+	register(s, operation{id: "getNotification", method: http.MethodGet, path: "/v1/notifications/{id}", tag: "notifications", summary: "One notification with its attempts"},
+		func(ctx context.Context, p journal.Principal, in *NotificationPath) (*answer[Notification], error) {
+			id, list, err := s.notificationByID(ctx, p, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			found, err := s.readNotifications(ctx, list, []dispatch.NotificationID{id})
+			if err != nil {
+				return nil, err
+			}
+			if len(found) == 0 {
+				return nil, problem(CodeNotFound)
+			}
+			n := found[0]
+			if !n.Final {
+				n.WaitingUntil, err = dispatch.WaitingUntil(ctx, s.db, id)
+			}
+			return answerOf(n, err)
+		})
+	register(s, operation{id: "settleNotification", method: http.MethodPost, path: "/v1/notifications/{id}/settle", tag: "notifications", summary: "Decide about one that may have left", status: http.StatusNoContent, errors: []int{409},
+		description: "For what is held as uncertain: resend sends it again, marked as a possible duplicate; sent waits for nothing more."},
+		func(ctx context.Context, p journal.Principal, in *struct {
+			NotificationPath
+			Body struct {
+				Decision string `json:"decision" enum:"resend,sent"`
+			}
+		}) (*empty, error) {
+			if s.doors.Stops == nil {
+				return nil, problem(CodeNotHere)
+			}
+			id, list, err := s.notificationByID(ctx, p, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			return &empty{}, s.doors.Stops.Settle(ctx, p, list.agency, id, dispatch.Decision(in.Body.Decision))
+		})
+}
+
+type NotificationPath struct {
+	ID string `path:"id" pattern:"^[0-9]{1,12}-[0-9]{1,8}$" example:"12-34"`
+}
+
+// listByID finds a list by what it is called outside; another agency's is not there.
+func (s *Server) listByID(ctx context.Context, p journal.Principal, id string) (listRef, error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return listRef{}, problem(CodeNotFound)
+	}
+	return s.listWhere(ctx, p, `id = $1`, parsed)
+}
+
+func (s *Server) listWhere(ctx context.Context, p journal.Principal, where string, arg any) (listRef, error) {
+	var l listRef
+	err := s.db.QueryRow(ctx, `SELECT no, id, agency, created_at FROM lists WHERE `+where, arg).Scan(&l.no, &l.id, &l.agency, &l.createdAt)
+	if err != nil {
+		return listRef{}, fmt.Errorf("find list: %w", err)
+	}
+	if !p.Sees(l.agency) {
+		return listRef{}, problem(CodeNotFound)
+	}
+	return l, nil
+}
+
+func (s *Server) notificationByID(ctx context.Context, p journal.Principal, text string) (dispatch.NotificationID, listRef, error) {
+	id, err := dispatch.ParseNotificationID(text)
+	if err != nil {
+		return 0, listRef{}, problem(CodeNotFound)
+	}
+	list, err := s.listWhere(ctx, p, `no = $1`, id.List())
+	return id, list, err
+}
+
+func (s *Server) listNotifications(ctx context.Context, p journal.Principal, in *struct {
+	Paging
+	ListID string `query:"list_id" required:"true" format:"uuid"`
+	State  string `query:"state" enum:"pending,accepted,uncertain,suppressed,cancelled,out_of_time,refused,unconfirmed,expired,undelivered,delivered"`
+}) (*answer[*Page[Notification]], error) {
+	list, err := s.listByID(ctx, p, in.ListID)
+	if err != nil {
+		return nil, err
+	}
+	owner := "listNotifications/" + in.ListID + "/" + in.State
+	after, err := numberFromCursor(owner, in.After)
+	if err != nil {
+		return nil, err
+	}
+	var state *dispatch.State
+	if st, ok := dispatch.ParseState(in.State); ok {
+		state = &st
+	}
+	ids, next, err := dispatch.PageIDs(ctx, s.db, list.no, state, dispatch.NotificationID(after), in.Limit, list.createdAt)
+	if err != nil {
+		return nil, err
+	}
+	items, err := s.readNotifications(ctx, list, ids)
+	if err != nil {
+		return nil, err
+	}
+	page := pageOf(owner, items, len(items), func(Notification) string { return "" })
+	if next != 0 {
+		page.Next = cursor(owner, fmt.Sprint(int64(next)))
+	}
+	return &answer[*Page[Notification]]{page}, nil
+}
+
+// readNotifications tells what became of notifications of one list, in the order of their ids.
+func (s *Server) readNotifications(ctx context.Context, list listRef, ids []dispatch.NotificationID) ([]Notification, error) {
+	found, err := dispatch.ReadStatus(ctx, s.db, ids, list.createdAt)
+	if err != nil {
+		return nil, err
+	}
+	now := s.now()
+	out := make([]Notification, len(found))
+	for i := range found {
+		st := &found[i]
+		n := Notification{ListID: list.id.String(), ExternalID: st.ExternalID, NotificationID: st.ID.String(), Part: st.Part, Row: st.RowNo,
+			Sequence: int(st.Sequence), State: st.State.String(), Final: st.State.Final(), Informed: st.State == dispatch.Delivered,
+			InTerm: string(dispatch.TermOf(st.State, st.At, st.InformBy, now)), Reason: string(st.Reason), Code: st.Code, Channel: st.Channel, Attempt: int(st.Attempt),
+			Segments: int(st.Segments), OccurredAt: st.At, PossibleDuplicate: st.Possible, Attempts: make([]Attempt, len(st.Attempts))}
+		if n.OccurredAt.IsZero() {
+			n.OccurredAt = list.createdAt
+		}
+		for k, a := range st.Attempts {
+			n.Attempts[k] = Attempt{No: int(a.No), Channel: a.Channel, Link: a.Link, State: a.State.String(), Code: a.Code, At: a.At}
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+// kindsOf takes the kinds of this version; what was asked is journalled, so nothing else may be.
+func kindsOf(names []string) ([]journal.Kind, error) {
+	kinds := make([]journal.Kind, 0, len(names))
+	for _, name := range names {
+		if !slices.Contains(journal.Kinds(), journal.Kind(name)) {
+			return nil, invalid("query.kind", "expected kinds of entries, as list.approved")
+		}
+		kinds = append(kinds, journal.Kind(name))
+	}
+	return kinds, nil
+}

@@ -1,0 +1,88 @@
+package openapi
+
+import "ekc/journal"
+
+// access says who may call an operation. Nothing that is not in the table can be called: an operation without an entry does not
+// register.
+type access struct {
+	roles []journal.Role
+	// anyone: every authenticated account, whatever its roles.
+	anyone bool
+}
+
+func roles(r ...journal.Role) access { return access{roles: r} }
+
+// Groups of the table below.
+var (
+	// readers of lists see counts and states; no personal data is in them.
+	listReaders = []journal.Role{
+		journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem, journal.RoleSegmentAdmin, journal.RoleSegmentCoordinator,
+		journal.RoleSupervisor, journal.RoleAuditor, journal.RoleDutyEngineer, journal.RoleEKCAdmin, journal.RoleEKCHead, journal.RoleShiftLead,
+	}
+	administrators = []journal.Role{journal.RoleSecurityAdmin, journal.RoleEKCAdmin, journal.RoleSegmentAdmin}
+	watchers       = []journal.Role{journal.RoleDutyEngineer, journal.RoleEKCAdmin, journal.RoleShiftLead, journal.RoleEKCHead, journal.RoleSecurityAdmin}
+)
+
+// table is who may do what: order 442н section 16 and CONTRACTS 3, in the terms of operations. Whose data it is comes on top:
+// an account of an agency sees that agency only (journal.Principal.Sees).
+var table = map[string]access{
+	"whoami": {anyone: true},
+
+	"listAccounts":   {roles: append([]journal.Role{journal.RoleAuditor}, administrators...)},
+	"createAccount":  {roles: administrators},
+	"setRoles":       {roles: administrators},
+	"blockAccount":   {roles: administrators},
+	"unblockAccount": {roles: administrators},
+	"listKeys":       {roles: append([]journal.Role{journal.RoleAuditor}, administrators...)},
+	"createKey":      {roles: administrators},
+	"revokeKey":      {roles: administrators},
+
+	"submitList":  roles(journal.RoleListLoader, journal.RoleSourceSystem),
+	"sendOne":     roles(journal.RoleListLoader, journal.RoleSourceSystem),
+	"replaceFile": roles(journal.RoleListLoader, journal.RoleSourceSystem),
+	"listLists":   {roles: listReaders},
+	"getList":     {roles: listReaders},
+	"getProtocol": roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem, journal.RoleSegmentAdmin, journal.RoleAuditor),
+	"previewRow":  roles(journal.RoleListLoader, journal.RoleListApprover),
+	"getResults":  roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
+	"followList":  {roles: listReaders},
+	"approveList": roles(journal.RoleListApprover),
+	"refuseList":  roles(journal.RoleListApprover),
+	"pauseList":   roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
+	"resumeList":  roles(journal.RoleListApprover), // to let a list go is never the loader's
+	"cancelList":  roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
+
+	"listNotifications": {roles: listReaders},
+	"getNotification":   {roles: listReaders},
+
+	"settleNotification": roles(journal.RoleListApprover, journal.RoleDutyEngineer, journal.RoleEKCAdmin),
+
+	"getHistory":    roles(journal.RoleAuditor, journal.RoleSecurityAdmin, journal.RoleEKCAdmin, journal.RoleDutyEngineer, journal.RoleListLoader, journal.RoleListApprover, journal.RoleSegmentAdmin, journal.RoleSupervisor),
+	"searchHistory": roles(journal.RoleAuditor, journal.RoleListLoader, journal.RoleListApprover, journal.RoleSupervisor, journal.RoleOperatorL2),
+
+	"listStops":  {roles: append([]journal.Role{journal.RoleAuditor}, watchers...)},
+	"createStop": roles(journal.RoleDutyEngineer, journal.RoleEKCAdmin, journal.RoleSecurityAdmin),
+	"liftStop":   roles(journal.RoleDutyEngineer, journal.RoleEKCAdmin, journal.RoleSecurityAdmin),
+	"listLinks":  {roles: watchers},
+
+	"getCatalog":     {anyone: true},
+	"getCatalogItem": {anyone: true},
+}
+
+// allows reports whether p holds one of the roles.
+func (a access) allows(p journal.Principal) bool {
+	if a.anyone {
+		return len(p.Roles) > 0
+	}
+	for _, r := range a.roles {
+		if p.Has(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// seesUnmasked lists who is shown a found person's data in full: the auditor, and the line that may use personal data (442н).
+func seesUnmasked(p journal.Principal) bool {
+	return p.Has(journal.RoleAuditor) || p.Has(journal.RoleOperatorL2)
+}

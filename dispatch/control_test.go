@@ -153,11 +153,11 @@ func TestOptOutBitesAfterTheClaim(t *testing.T) {
 	}
 	d.Settle([]Result{{Attempt: attempts[1], Verdict: VerdictWithheld}})
 	w.mustRecord(d)
-	w.claim(d)
-	w.mustRecord(d)
-	if s := w.states(list); s[Suppressed] != 1 {
-		t.Errorf("states %v, want one suppressed", s)
-	}
+	w.await("the row ends as suppressed", func() bool {
+		w.claim(d)
+		w.mustRecord(d)
+		return w.states(list)[Suppressed] == 1
+	})
 }
 
 func TestNothingLeavesOnAnOldPictureOfTheStops(t *testing.T) {

@@ -94,6 +94,7 @@ func (c *Core) Run(ctx context.Context, pools []Pool) error {
 
 func (c *Core) runPool(ctx context.Context, p Pool) error {
 	log := c.Log.With(slog.String("pool", p.Name))
+	c.Metrics.present(p)
 	registered := false
 	pause := standby
 	for {

@@ -8,7 +8,7 @@ type Metrics struct {
 	PoolFaults *prometheus.CounterVec // times a pool stopped for an unexpected reason
 	Results    *prometheus.CounterVec // by pool, verdict
 	Ends       *prometheus.CounterVec // by channel, state
-	Receipts   *prometheus.CounterVec // by pool, fate: known, adopted, orphan
+	Receipts   *prometheus.CounterVec // by pool, fate: settled, orphan
 	Unrecorded *prometheus.GaugeVec   // claimed and not yet recorded
 	Record     prometheus.Histogram   // seconds of one recording transaction
 }
@@ -28,4 +28,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		reg.MustRegister(m.Held, m.PoolFaults, m.Results, m.Ends, m.Receipts, m.Unrecorded, m.Record)
 	}
 	return m
+}
+
+// present puts a pool's series there at zero from the start.
+func (m *Metrics) present(p Pool) {
+	m.Held.WithLabelValues(p.Name)
+	m.PoolFaults.WithLabelValues(p.Name)
+	m.Unrecorded.WithLabelValues(p.Name)
+	for v := VerdictAccepted; v <= VerdictWithheld; v++ {
+		m.Results.WithLabelValues(p.Name, v.String())
+	}
+	for _, fate := range [...]string{"settled", "orphan"} {
+		m.Receipts.WithLabelValues(p.Name, fate)
+	}
+	for _, s := range States() {
+		if s.Final() {
+			m.Ends.WithLabelValues(p.Channel, s.String())
+		}
+	}
 }

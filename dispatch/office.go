@@ -178,6 +178,68 @@ func (o *Office) Contents(ctx context.Context, ids []NotificationID) (map[Notifi
 	return open, nil
 }
 
+// ErrTooLate says that a notification has left, is leaving, or has ended.
+var ErrTooLate = errors.New("the notification has left or ended already")
+
+// Cancel ends a notification that has not left. It waits for the pool's settling transactions, so that no process has it in hand
+// unnoticed; one that is leased may be on the wire, and is too late.
+func (o *Office) Cancel(ctx context.Context, p journal.Principal, agency string, id NotificationID) error {
+	return postgres.InTx(ctx, o.DB, func(tx pgx.Tx) error {
+		pool, err := poolOf(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, poolLock(pool)); err != nil {
+			return fmt.Errorf("cancel %s: %w", id, err)
+		}
+		var run int32
+		var tries, sequence int16
+		err = tx.QueryRow(ctx, `DELETE FROM outbox o USING runs r WHERE o.run = r.id AND r.list_no = $1 AND r.pool = $3 AND o.id = $2
+			AND NOT EXISTS (SELECT FROM leases l WHERE l.run = r.id AND $2 = ANY(l.ids)) RETURNING o.run, o.tries, o.sequence`,
+			id.List(), int64(id), pool).Scan(&run, &tries, &sequence)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrTooLate
+		}
+		if err != nil {
+			return fmt.Errorf("cancel %s: %w", id, err)
+		}
+		known, err := loadStanding(ctx, tx, []int64{int64(id)})
+		if err != nil {
+			return err
+		}
+		st := known[id]
+		if st.state.Final() {
+			return ErrTooLate
+		}
+		sequence = max(sequence, st.sequence) + 1
+		now := o.Now()
+		ids, err := o.Journal.Append(ctx, tx, []journal.Entry{
+			{Kind: journal.NotificationCancelled, At: now, Agency: agency, Actor: p.Account, ListNo: id.List(), Notification: int64(id)},
+			{Kind: journal.Outcome, At: now, Agency: agency, ListNo: id.List(), Notification: int64(id), Sequence: int(sequence), Attempt: int(tries),
+				State: Cancelled.String(), From: st.state.String(), Reason: string(ReasonCancelled)}})
+		if err != nil {
+			return err
+		}
+		if _, err = tx.Exec(ctx, `INSERT INTO outcomes (id, at, entry, state, sequence, attempt, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			int64(id), now, ids[1], int16(Cancelled), sequence, tries, string(ReasonCancelled)); err != nil {
+			return fmt.Errorf("cancel %s: %w", id, err)
+		}
+		return nil
+	})
+}
+
+// poolOf is the pool whose outbox has the notification; ErrTooLate when none has.
+func poolOf(ctx context.Context, tx pgx.Tx, id NotificationID) (pool int16, err error) {
+	err = tx.QueryRow(ctx, `SELECT r.pool FROM runs r JOIN outbox o ON o.run = r.id WHERE r.list_no = $1 AND o.id = $2 LIMIT 1`, id.List(), int64(id)).Scan(&pool)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, ErrTooLate
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the pool of %s: %w", id, err)
+	}
+	return pool, nil
+}
+
 // Decision is what a person says of a notification that is held as uncertain.
 type Decision string
 

@@ -41,7 +41,7 @@ func TestDatabaseKilledMidRunLosesNothingAndWorkResumesAlone(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		away time.Duration
-	}{{"for a moment", time.Second}, {"for longer than the lease", leaseFor + 2*time.Second}} {
+	}{{"for a moment", time.Second}, {"for longer than the right to write", writeFor + 2*time.Second}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			srv := postgrestest.Durable(t)

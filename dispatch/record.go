@@ -235,6 +235,7 @@ func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, 
 	var overdue <-chan time.Time
 	for {
 		plan := &writing{d: r.d, refs: &r.refs, careful: careful, now: r.d.now(), rules: r.d.rules(), ended: ctx.Err() != nil}
+		began := time.Now()
 		txCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		err = postgres.InTx(txCtx, r.d.hot, func(tx pgx.Tx) error { return plan.write(txCtx, tx, w) })
 		if errors.Is(err, postgres.ErrInDoubt) {
@@ -246,6 +247,7 @@ func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, 
 		switch {
 		case err == nil:
 			plan.committed()
+			plan.count(w, time.Since(began))
 			return plan.early, nil
 		case errors.Is(err, ErrFenced):
 			refuse(w.receipts)
@@ -365,6 +367,24 @@ func (w *writing) happened(ctx context.Context, d *desk) (done, known bool) {
 	return done, err == nil
 }
 
+// count tells the metrics what was recorded.
+func (w *writing) count(all work, took time.Duration) {
+	m, name := w.d.metrics, w.d.name
+	m.Record.Observe(took.Seconds())
+	for i := range all.results {
+		m.Results.WithLabelValues(name, all.results[i].Verdict.String()).Inc()
+	}
+	orphans := len(w.orphans)
+	m.Receipts.WithLabelValues(name, "orphan").Add(float64(orphans))
+	m.Receipts.WithLabelValues(name, "settled").Add(float64(len(w.stored) - orphans))
+	for _, e := range w.endOrder {
+		m.Ends.WithLabelValues(w.d.channel, e.state.String()).Inc()
+	}
+	w.d.mu.Lock()
+	m.Unrecorded.WithLabelValues(name).Set(float64(len(w.d.inHand)))
+	w.d.mu.Unlock()
+}
+
 // committed is called once the transaction is durable.
 func (w *writing) committed() {
 	d := w.d
@@ -388,9 +408,6 @@ func (w *writing) committed() {
 	}
 	for _, c := range w.told {
 		close(c)
-	}
-	for _, e := range w.endOrder {
-		d.metrics.Ends.WithLabelValues(d.channel, e.state.String()).Inc()
 	}
 	d.wakeClaimers()
 }

@@ -252,7 +252,7 @@ func (u *upload) store(ctx context.Context, file io.Reader) error {
 	sum := sha256.New()
 	buf := make([]byte, chunkSize)
 	for no := int32(1); ; no++ {
-		n, err := io.ReadFull(file, buf)
+		n, err := fill(file, buf)
 		if n > 0 {
 			if u.size += int64(n); u.size > u.s.cfg.Limits.FileBytes {
 				return ErrTooLarge.with(u.s.cfg.Limits.FileBytes >> 20)
@@ -269,12 +269,26 @@ func (u *upload) store(ctx context.Context, file io.Reader) error {
 			}
 		}
 		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		case err == io.EOF:
 			return u.sum(sum)
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrBadUpload, err)
 		}
 	}
+}
+
+// fill reads until buf is full, the file ends with io.EOF, or reading fails. io.ErrUnexpectedEOF is a failure here: it is what an upload
+// that broke off ends with.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var more int
+		more, err = r.Read(buf[n:])
+		n += more
+	}
+	if n == len(buf) {
+		err = nil
+	}
+	return n, err
 }
 
 func (u *upload) sum(sum hash.Hash) error {

@@ -70,6 +70,14 @@ func TestADecisionIsTakenOnlyForWhatWaitsForOne(t *testing.T) {
 	f.wants(f.do(approver, "POST", path, `{"decision":"forget"}`), 422, CodeInvalid)
 }
 
+func TestWhatHasLeftIsTooLateToCancel(t *testing.T) {
+	t.Parallel()
+	f := newTold(t)
+	stranger := f.key("stranger", agencyB, journal.RoleListLoader)
+	f.wants(f.do(f.loader, "POST", "/v1/notifications/"+f.ids[0].String()+"/cancel", nil), 409, CodeTooLate)
+	f.wants(f.do(stranger, "POST", "/v1/notifications/"+f.ids[1].String()+"/cancel", nil), 404, CodeNotFound)
+}
+
 func TestWhatWaitsSaysUntilWhen(t *testing.T) {
 	t.Parallel()
 	f := newTold(t)

@@ -36,6 +36,7 @@ type Stop struct {
 type Control interface {
 	SetStop(ctx context.Context, p journal.Principal, scope dispatch.StopScope, target, reason string) (id int64, err error)
 	LiftStop(ctx context.Context, p journal.Principal, id int64) error
+	Cancel(ctx context.Context, p journal.Principal, agency string, id dispatch.NotificationID) error
 	Settle(ctx context.Context, p journal.Principal, agency string, id dispatch.NotificationID, what dispatch.Decision) error
 }
 

@@ -78,6 +78,18 @@ func (s *Server) registerNotifications() {
 			}
 			return answerOf(n, err)
 		})
+	register(s, operation{id: "cancelNotification", method: http.MethodPost, path: "/v1/notifications/{id}/cancel", tag: "notifications", summary: "Call one back that has not left", status: http.StatusNoContent, errors: []int{409},
+		description: "What has left, is leaving or has ended answers 409 too_late."},
+		func(ctx context.Context, p journal.Principal, in *NotificationPath) (*empty, error) {
+			if s.doors.Stops == nil {
+				return nil, problem(CodeNotHere)
+			}
+			id, list, err := s.notificationByID(ctx, p, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			return &empty{}, s.doors.Stops.Cancel(ctx, p, list.agency, id)
+		})
 	register(s, operation{id: "settleNotification", method: http.MethodPost, path: "/v1/notifications/{id}/settle", tag: "notifications", summary: "Decide about one that may have left", status: http.StatusNoContent, errors: []int{409},
 		description: "For what is held as uncertain: resend sends it again, marked as a possible duplicate; sent waits for nothing more."},
 		func(ctx context.Context, p journal.Principal, in *struct {

@@ -50,6 +50,7 @@ const (
 	CodeInternal     Code = "internal"
 	CodeUnavailable  Code = "unavailable"
 	CodeNotHeld      Code = "not_held"
+	CodeTooLate      Code = "too_late"
 	CodeBadStop      Code = "bad_stop"
 	CodeNotHere      Code = "not_served_here"
 )
@@ -88,6 +89,7 @@ var sentences = map[Code]sentence{
 	CodeShownOnce:    {409, "Ключ по этому запросу уже выдан и показан один раз. Если он утерян, отзовите его и создайте новый.", "The key was made and shown once. If it is lost, revoke it and make another."},
 	CodeInternal:     {500, "Внутренняя ошибка. Сообщите дежурному номер запроса.", "Internal error. Tell the engineer on duty the request id."},
 	CodeUnavailable:  {503, "Сейчас это невозможно, ничего не изменено. Повторите позже.", "Not possible right now, nothing was changed. Retry later."},
+	CodeTooLate:      {409, "Уведомление уже ушло, отправляется или закончено: отозвать его нельзя.", "The notification has left, is leaving or has ended: it cannot be called back."},
 	CodeNotHeld:      {409, "Уведомление не ждёт решения человека.", "The notification does not wait for a person's decision."},
 	CodeBadStop:      {422, "Такой остановки не бывает: цель не подходит к области.", "There is no such stop: the target does not fit the scope."},
 	CodeNotHere:      {501, "В этой установке такая возможность не включена.", "This installation does not serve it."},
@@ -156,6 +158,8 @@ func problemOf(err error) (p *Problem, ok bool) {
 		return p, true
 	case errors.As(err, &fault):
 		return ofFault(fault), true
+	case errors.Is(err, dispatch.ErrTooLate):
+		return problem(CodeTooLate), true
 	case errors.Is(err, dispatch.ErrNotHeld):
 		return problem(CodeNotHeld), true
 	case errors.Is(err, dispatch.ErrStop):

@@ -55,6 +55,7 @@ var table = map[string]access{
 	"listNotifications": {roles: listReaders},
 	"getNotification":   {roles: listReaders},
 
+	"cancelNotification": roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
 	"settleNotification": roles(journal.RoleListApprover, journal.RoleDutyEngineer, journal.RoleEKCAdmin),
 
 	"getHistory":    roles(journal.RoleAuditor, journal.RoleSecurityAdmin, journal.RoleEKCAdmin, journal.RoleDutyEngineer, journal.RoleListLoader, journal.RoleListApprover, journal.RoleSegmentAdmin, journal.RoleSupervisor),

@@ -79,6 +79,10 @@ func (f *fakeStops) SetStop(_ context.Context, p journal.Principal, scope dispat
 	return f.next, nil
 }
 func (f *fakeStops) LiftStop(context.Context, journal.Principal, int64) error { return nil }
+func (f *fakeStops) Cancel(context.Context, journal.Principal, string, dispatch.NotificationID) error {
+	return dispatch.ErrTooLate
+}
+
 func (f *fakeStops) Settle(context.Context, journal.Principal, string, dispatch.NotificationID, dispatch.Decision) error {
 	return dispatch.ErrNotHeld
 }

@@ -29,17 +29,18 @@ demo: build ## everything in one process, with invented people (ONCE=1: end afte
 	PGBIN=$$($(PGBIN_CMD)) bin/ekc demo $(if $(ONCE),--once)
 
 test: need-go ## all tests (RACE=1: with the race detector)
-	@export PGBIN=$$($(PGBIN_CMD)); \
-	$(GO) test -json $(if $(RACE),-race) ./... ./.ci/report | $(GO) run ./.ci/report $(if $(STRICT),-strict)
+	@$(PGBIN_CMD) >/dev/null # the tests find it by themselves
+	@$(GO) test -json $(if $(RACE),-race) ./... ./.ci/report | $(GO) run ./.ci/report $(if $(STRICT),-strict)
 	@echo "left out, run by themselves: make crash (kill -9, 100 000 rows), make fuzz, make bench"
 
 crash: need-go ## 100 000 rows with kill -9 of the hub and of PostgreSQL (ROWS=, KILLS=)
-	@export PGBIN=$$($(PGBIN_CMD)) EKC_CRASH_ROWS=$(or $(ROWS),100000) EKC_CRASH_KILLS=$(or $(KILLS),20) EKC_CRASH_MINUTES=20; \
+	@$(PGBIN_CMD) >/dev/null
+	@export EKC_CRASH_ROWS=$(or $(ROWS),100000) EKC_CRASH_KILLS=$(or $(KILLS),20) EKC_CRASH_MINUTES=20; \
 	$(GO) test -count=1 -timeout 60m -v -run 'TestKilled' ./cmd/ekc
 
 fuzz: need-go ## every fuzz target for FUZZTIME (30s)
-	@export PGBIN=$$($(PGBIN_CMD)); \
-	grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | sort | while read -r file target; do \
+	@$(PGBIN_CMD) >/dev/null
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | sort | while read -r file target; do \
 		echo "== $$target in $$(dirname $$file)"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; \
 	done

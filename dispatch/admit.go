@@ -136,11 +136,20 @@ func (a *Admission) place(list List, r *Row) (runKey, error) {
 		k := runKey{pool: pool, channel: channel, plan: joinPlan(r.Channels), zones: string(r.Zones), life: r.LifeEvent,
 			template: r.Template, step: int16(step), lane: r.Lane, wide: r.WideWindow}
 		if !r.ValidUntil.IsZero() {
-			k.until = r.ValidUntil.UnixMicro()
+			k.until = lastDay(r.ValidUntil).Unix()
 		}
 		return k, nil
 	}
 	return runKey{}, ErrNoChannel
+}
+
+// lastDay is the end of the UTC day of a time: rows whose valid_until differ by hours share a run, or a list with a time of its own in
+// every row would be a run per row. Each row is held to its own.
+func lastDay(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
 }
 
 func joinPlan(channels []string) string {
@@ -154,20 +163,17 @@ func joinPlan(channels []string) string {
 	return string(b)
 }
 
+// A run that is going on already, since its list was started before this part came, is woken. DO UPDATE locks it against being put to
+// sleep meanwhile.
 const ensureRunSQL = `
-WITH new AS (
-	INSERT INTO runs (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, on_uncertain, data_key, life_event,
-		template, sender, test, valid_until)
-	VALUES (@list, @agency, @pool, @channel, @plan, @step, @lane, @weight, @zones, @wide, @on_uncertain, @data_key, @life_event,
-		@template, @sender, @test, @valid_until)
-	ON CONFLICT DO NOTHING
-	RETURNING id)
-SELECT id FROM new
-UNION ALL
-SELECT id FROM runs WHERE list_no = @list AND pool = @pool AND zones = @zones AND lane = @lane AND plan = @plan AND step = @step
-	AND template = @template AND life_event = @life_event AND valid_until IS NOT DISTINCT FROM @valid_until
-	AND on_uncertain = @on_uncertain
-LIMIT 1`
+INSERT INTO runs AS r (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, on_uncertain, data_key, life_event,
+	template, sender, test, valid_until)
+VALUES (@list, @agency, @pool, @channel, @plan, @step, @lane, @weight, @zones, @wide, @on_uncertain, @data_key, @life_event,
+	@template, @sender, @test, @valid_until)
+ON CONFLICT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain) DO UPDATE SET
+	next_due = CASE WHEN r.state IN ('active', 'done') THEN '-infinity' ELSE r.next_due END,
+	state = CASE r.state WHEN 'done' THEN 'active' ELSE r.state END
+RETURNING id`
 
 func ensureRun(ctx context.Context, tx pgx.Tx, known map[runKey]int32, pools map[string]int16, key runKey, list List, r *Row) (int32, error) {
 	if id, ok := known[key]; ok {
@@ -185,7 +191,7 @@ func ensureRun(ctx context.Context, tx pgx.Tx, known map[runKey]int32, pools map
 	err := tx.QueryRow(ctx, ensureRunSQL, pgx.NamedArgs{"list": list.No, "agency": list.Agency, "pool": pool, "channel": key.channel,
 		"plan": r.Channels, "step": key.step, "lane": key.lane, "weight": max(list.Weight, 1), "zones": key.zones,
 		"wide": key.wide, "on_uncertain": policy, "data_key": list.Key.ID, "life_event": key.life, "template": key.template, "sender": list.Sender,
-		"test": list.Test, "valid_until": timeOrNil(r.ValidUntil)}).Scan(&id)
+		"test": list.Test, "valid_until": timeOrNil(lastDay(r.ValidUntil))}).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("make run: %w", err)
 	}
@@ -240,7 +246,7 @@ func (a *Admission) Start(ctx context.Context, tx pgx.Tx, listNo int64, at time.
 
 // Pause holds the list's runs. Holders of the pools see it within half a second, and ask before every write.
 func (a *Admission) Pause(ctx context.Context, tx pgx.Tx, listNo int64) error {
-	return moveRuns(ctx, tx, listNo, "paused", "active")
+	return moveRuns(ctx, tx, listNo, "paused", "active", "done") // a receipt may yet bring rows to one that is done
 }
 
 // Resume lets paused runs go on.
@@ -250,7 +256,7 @@ func (a *Admission) Resume(ctx context.Context, tx pgx.Tx, listNo int64) error {
 
 // Cancel makes the holders of the pools end what has not left as cancelled; what is on the wire is let finish.
 func (a *Admission) Cancel(ctx context.Context, tx pgx.Tx, listNo int64) error {
-	return moveRuns(ctx, tx, listNo, "cancelling", "waiting", "active", "paused")
+	return moveRuns(ctx, tx, listNo, "cancelling", "waiting", "active", "paused", "done")
 }
 
 func moveRuns(ctx context.Context, tx pgx.Tx, listNo int64, to string, from ...string) error {

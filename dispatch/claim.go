@@ -76,6 +76,7 @@ const (
 	pollSingles   = 15 * time.Millisecond
 	pollBulk      = 40 * time.Millisecond
 	idleRun       = 50 * time.Millisecond
+	restRun       = 200 * time.Millisecond // of a run some of whose rows came back unsent
 	claimDeadline = 20 * time.Second
 )
 
@@ -235,6 +236,10 @@ func (d *desk) claimOnce(ctx context.Context, lanes []int16, turn *int, least in
 		return 0, nil
 	}
 	n := d.reserve(lanes[0] == LaneSingle)
+	if d.draining.Load() { // asked again: whoever waits for the end has seen no reservation
+		d.unreserve(n)
+		return 0, nil
+	}
 	if n < least && least > 1 {
 		d.unreserve(n)
 		return -1, nil
@@ -331,7 +336,7 @@ func (d *desk) ready(ctx context.Context, r *run, snap *snapshot, rules *Rules, 
 	d.mu.Lock()
 	r.idleUntil = now.Add(time.Second) // whatever becomes of the update
 	d.mu.Unlock()
-	if _, err := d.db.Exec(ctx, `UPDATE runs SET next_due = greatest(next_due, $2) WHERE id = $1`, r.id, opens); err != nil {
+	if _, err := d.db.Exec(ctx, `UPDATE runs SET next_due = greatest(next_due, $2) WHERE id = $1 AND state = 'active'`, r.id, opens); err != nil {
 		d.log.Warn("run could not be put to sleep", slog.Int("run", int(r.id)), slog.Any("err", err))
 	}
 	return false
@@ -389,6 +394,11 @@ func (d *desk) keepNew(read []*claimed, asked map[int32]*pick) []*claimed {
 	var fresh []*claimed
 	for _, c := range read {
 		r := asked[c.run].run
+		if have := d.runs[r.id]; have == nil {
+			d.runs[r.id] = r // housekeeping has forgotten it since it was found due
+		} else if have != r {
+			r, asked[c.run].run = have, have
+		}
 		if _, busy := d.inHand[c.id]; busy {
 			continue
 		}

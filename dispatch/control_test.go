@@ -205,3 +205,34 @@ func TestAttemptThatWaitedTooLongIsLookedAtAgain(t *testing.T) {
 		t.Error("refusals older than the refresh looks back were not asked for, and the row may still leave")
 	}
 }
+
+func TestStopPauseAndCancelBiteAfterTheClaim(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	list := w.admit(admit{rows: 1, lane: LaneNormal, edit: func(_ int, r *Row) { r.Template, r.LifeEvent = "t1", "e1" }})
+	d, ch := w.deskOf("a")
+	w.claim(d)
+	a := ch.takeAll()[0]
+	steps := map[string][2]string{ // what comes between, and what takes it back
+		"pause":  {`UPDATE runs SET state = 'paused'`, `UPDATE runs SET state = 'active'`},
+		"cancel": {`UPDATE runs SET state = 'cancelling'`, `UPDATE runs SET state = 'active'`},
+	}
+	for scope, target := range map[StopScope]string{StopAll: "", StopAgency: "0001.000001", StopChannel: "sms", StopPool: "p1",
+		StopTemplate: "t1", StopLifeEvent: "e1", StopList: fmt.Sprint(list)} {
+		steps["stop "+string(scope)] = [2]string{fmt.Sprintf(`INSERT INTO stops (scope, target, reason, actor) VALUES ('%s', '%s', 'test', 'test')`, scope, target),
+			`UPDATE stops SET lifted_at = now()`}
+	}
+	for name, sql := range steps {
+		if w.refresh(d); !d.Allowed(a) {
+			t.Fatalf("%s: the row may not leave before it", name)
+		}
+		for i, s := range sql {
+			if _, err := w.db.Exec(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			if w.refresh(d); d.Allowed(a) != (i == 1) {
+				t.Errorf("%s: allowed is %t, step %d", name, i == 0, i)
+			}
+		}
+	}
+}

@@ -81,6 +81,9 @@ func New(cfg Config) *Core {
 // standby is how often a process that does not hold a pool looks whether it can have it.
 const standby = time.Second
 
+// calm is how long a pool must have worked for its next fault to count as the first.
+const calm = 10 * time.Minute
+
 // Run takes each pool as soon as it is free, and holds it until ctx ends; then it drains and gives the pools up. A pool that is lost,
 // or whose work failed, is taken again. The database may be away: Run waits for it.
 func (c *Core) Run(ctx context.Context, pools []Pool) error {
@@ -98,6 +101,7 @@ func (c *Core) runPool(ctx context.Context, p Pool) error {
 	registered := false
 	pause := standby
 	for {
+		began := time.Now()
 		err := func() error {
 			if !registered {
 				if err := EnsurePool(ctx, c.DB, p.Name, p.Channel, p.Links); err != nil {
@@ -116,6 +120,9 @@ func (c *Core) runPool(ctx context.Context, p Pool) error {
 			return nil
 		}
 		wait := standby
+		if time.Since(began) > calm {
+			pause = standby
+		}
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrFenced):

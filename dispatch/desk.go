@@ -223,6 +223,9 @@ func (d *desk) awaitEmpty(ctx context.Context, drain time.Duration) {
 		d.mu.Lock()
 		left := len(d.inHand)
 		d.mu.Unlock()
+		d.budget.mu.Lock()
+		left += d.budget.reserved // of claims under way
+		d.budget.mu.Unlock()
 		if left == 0 {
 			return
 		}

@@ -32,6 +32,7 @@ func (d *desk) house(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		d.forgetRuns()
 		if err := d.sleepRuns(ctx); err != nil && ctx.Err() == nil {
 			d.log.Warn("housekeeping failed", slog.Any("err", err))
 		}
@@ -63,7 +64,8 @@ func (d *desk) sleepRuns(ctx context.Context) error {
 				return err
 			}
 			_, err := tx.Exec(ctx, `UPDATE runs r SET next_due = coalesce(o.due_at, 'infinity'),
-				state = CASE WHEN o.due_at IS NULL AND NOT EXISTS (SELECT FROM leases l WHERE l.run = r.id) THEN 'done' ELSE state END
+				state = CASE WHEN o.due_at IS NULL AND state = 'active'
+					AND NOT EXISTS (SELECT FROM leases l WHERE l.run = r.id) THEN 'done' ELSE state END
 				FROM (SELECT min(due_at) AS due_at FROM outbox WHERE run = $1) o
 				WHERE r.id = $1 AND r.state IN ('active', 'cancelling')`, id)
 			return err
@@ -80,6 +82,23 @@ func (d *desk) sleepRuns(ctx context.Context) error {
 	return nil
 }
 
+// knownRuns bounds the runs kept in memory: receipts speak of many that are long over.
+const knownRuns = 20000
+
+// forgetRuns lets go of runs nothing is claimed of, once there are many; they are read again when they are needed.
+func (d *desk) forgetRuns() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.runs) < knownRuns {
+		return
+	}
+	for id, r := range d.runs {
+		if r.claimed == 0 {
+			delete(d.runs, id)
+		}
+	}
+}
+
 // giveUp is an accepted attempt that was never confirmed.
 type giveUp struct {
 	id       NotificationID
@@ -87,15 +106,16 @@ type giveUp struct {
 	no       int16
 	sequence int16
 	link     int16
+	message  string // its message_id: no receipt is waited for any more
 	done     chan<- struct{}
 }
 
 const unconfirmedSQL = `
-SELECT a.notification, a.run, a.no, a.sequence, a.link, a.at
+SELECT a.notification, a.run, a.no, a.sequence, a.link, a.message_id, a.at
 FROM attempts a
 WHERE a.at > $1 AND a.at <= $2 AND a.state = 4 AND a.link = ANY($3)
 	AND NOT EXISTS (SELECT FROM outcomes o WHERE o.id = a.notification)
-ORDER BY a.at LIMIT $4`
+ORDER BY a.at FETCH FIRST $4 ROWS WITH TIES`
 
 // sweepUnconfirmed ends what was accepted longer ago than the rule's give-up time. Its cursor is kept with the journal's followers, so
 // that another holder goes on from there.
@@ -105,7 +125,8 @@ func (d *desk) sweepUnconfirmed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	until := d.now().Add(-d.rules().GiveUp)
+	wait := d.rules().GiveUp
+	until := d.now().Add(-wait)
 	rows, err := d.db.Query(ctx, unconfirmedSQL, time.UnixMicro(at), until, d.own, giveUpMost)
 	if err != nil {
 		return fmt.Errorf("look for the unconfirmed: %w", err)
@@ -113,7 +134,7 @@ func (d *desk) sweepUnconfirmed(ctx context.Context) error {
 	var g giveUp
 	var last time.Time
 	var found []giveUp
-	_, err = pgx.ForEachRow(rows, []any{(*int64)(&g.id), &g.run, &g.no, &g.sequence, &g.link, &last}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{(*int64)(&g.id), &g.run, &g.no, &g.sequence, &g.link, &g.message, &last}, func() error {
 		found = append(found, g)
 		return nil
 	})
@@ -121,10 +142,8 @@ func (d *desk) sweepUnconfirmed(ctx context.Context) error {
 		return fmt.Errorf("look for the unconfirmed: %w", err)
 	}
 	if len(found) < giveUpMost {
-		// Nothing older is left; attempts stamped before until may still be committing, so stay a little behind.
-		last = until.Add(-time.Minute)
-	} else {
-		last = last.Add(-time.Microsecond)
+		// Nothing older is left. What was stamped within the last minute may still be committing.
+		last = until.Add(-max(0, time.Minute-wait))
 	}
 	if len(found) > 0 {
 		done := make(chan struct{})
@@ -157,6 +176,7 @@ func (w *writing) giveUp(ctx context.Context, tx pgx.Tx, all []giveUp) error {
 		if g.done != nil {
 			w.told = append(w.told, g.done)
 		}
+		w.dropRefs = append(w.dropRefs, w.refs.key(g.link, g.message))
 		st := w.standing[g.id]
 		if st.state != Accepted || w.ends[g.id] != nil || st.attempts != g.no {
 			continue // ended meanwhile, or tried again since
@@ -207,6 +227,10 @@ func (c *Core) sweepMatched(ctx context.Context) error {
 
 func (c *Core) makePartitions(ctx context.Context) error {
 	return postgres.InTx(ctx, c.DB, func(tx pgx.Tx) error {
+		// Whoever waits for the table behind a long reader holds up everybody: rather not now, there are days left.
+		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '1s'`); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, poolLock(-1)); err != nil {
 			return err
 		}

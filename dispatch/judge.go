@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -114,6 +115,9 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 // open unseals a row. A nil attempt means that it cannot be read by anybody.
 func (d *desk) open(ctx context.Context, r *run, c *claimed) (*Attempt, error) {
 	key, err := d.keyring.Key(ctx, d.db, r.dataKey)
+	if errors.Is(err, citizen.ErrKeyDestroyed) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("data key of list %d: %w", r.listNo, err)
 	}
@@ -162,7 +166,7 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 				dec.adopted, dec.code = a.digest[:], o.code
 				return dec, false
 			}
-			if !st.decided && (r.onUncertain == "hold" || st.unanswered > resends) {
+			if !st.decided && r.state != "cancelling" && (r.onUncertain == "hold" || st.unanswered > resends) {
 				return wait(held, ReasonHeld)
 			}
 			a.Possible = true
@@ -315,7 +319,8 @@ type standing struct {
 	state    State
 	sequence int16
 	attempts int16
-	decided  bool // a person said to send it again
+	failed   int16 // the last attempt that was accepted and then failed: the notification went on to the next channel
+	decided  bool  // a person said to send it again
 	// attempts that were written and not answered; what a dead process had claimed may not have left at all and does not count
 	unanswered int16
 }
@@ -324,14 +329,15 @@ type standing struct {
 const resends = 1
 
 const standingSQL = `
-SELECT u.id, coalesce(o.state, CASE WHEN a.accepted THEN 1 WHEN a.uncertain THEN 2 ELSE 0 END)::smallint,
-	greatest(o.sequence, a.sequence, 0)::smallint, coalesce(a.no, 0)::smallint, coalesce(d.decided, false),
+SELECT u.id, coalesce(o.state, CASE WHEN a.accepted > a.failed THEN 1 WHEN a.uncertain > a.failed THEN 2 ELSE 0 END)::smallint,
+	greatest(o.sequence, a.sequence, 0)::smallint, coalesce(a.no, 0)::smallint, coalesce(a.failed, 0)::smallint, coalesce(d.decided, false),
 	coalesce(a.unanswered, 0)::smallint
 FROM unnest($1::bigint[]) AS u(id)
 LEFT JOIN outcomes o ON o.id = u.id
 LEFT JOIN uncertain d ON d.notification = u.id
 LEFT JOIN LATERAL (
-	SELECT bool_or(state = 4) AS accepted, bool_or(state = 2) AS uncertain, max(sequence) AS sequence, max(no) AS no,
+	SELECT max(no) FILTER (WHERE state = 4) AS accepted, max(no) FILTER (WHERE state = 2) AS uncertain,
+		coalesce(max(no) FILTER (WHERE state IN (5, 6)), 0) AS failed, max(sequence) AS sequence, max(no) AS no,
 		count(DISTINCT no) FILTER (WHERE state = 2 AND link <> 0) AS unanswered
 	FROM attempts WHERE notification = u.id) a ON true`
 
@@ -347,7 +353,7 @@ func loadStanding(ctx context.Context, q querier, ids []int64) (map[Notification
 	found := make(map[NotificationID]standing, len(ids))
 	var id int64
 	var s standing
-	_, err = pgx.ForEachRow(rows, []any{&id, &s.state, &s.sequence, &s.attempts, &s.decided, &s.unanswered}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &s.state, &s.sequence, &s.attempts, &s.failed, &s.decided, &s.unanswered}, func() error {
 		found[NotificationID(id)] = s
 		return nil
 	})

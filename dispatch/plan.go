@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,12 +26,14 @@ func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
 	var fenced error
 	var b pgx.Batch
 	w.d.hold.queueFence(&b, func(err error) { fenced = err })
+	b.Queue(`SELECT pg_current_xact_id()::text`).QueryRow(func(row pgx.Row) error { return row.Scan(&w.xid) })
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("check fence: %w", err)
 	}
 	if fenced != nil {
 		return fenced
 	}
+	all.results = joinLate(all.results)
 	if err := w.lookUpTried(ctx, tx, all); err != nil {
 		return err
 	}
@@ -59,6 +62,35 @@ func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
 	}
 	w.d.reached(PointRecording)
 	return nil
+}
+
+// joinLate makes an uncertain attempt whose response has come meanwhile an accepted one.
+func joinLate(results []Result) []Result {
+	var late map[*Attempt]*Result
+	for i := range results {
+		if r := &results[i]; r.Late {
+			if late == nil {
+				late = make(map[*Attempt]*Result)
+			}
+			late[r.Attempt] = r
+		}
+	}
+	if late == nil {
+		return results
+	}
+	joined := make([]Result, 0, len(results))
+	used := make(map[*Attempt]bool)
+	for _, r := range results {
+		if l := late[r.Attempt]; l != nil && !r.Late && r.Verdict == VerdictUncertain {
+			used[r.Attempt] = true
+			r = *l
+			r.Late = false
+		} else if r.Late && used[r.Attempt] {
+			continue
+		}
+		joined = append(joined, r)
+	}
+	return joined
 }
 
 // lookUpTried reads the standing of notifications that had attempts before: a late receipt may have been first.
@@ -127,6 +159,9 @@ func (w *writing) end(r *run, st standing, e endRow) {
 		// Two receipts of one message in one transaction: the entry of the lower end stays, as the history of what was heard.
 		st.state, st.sequence = have.state, have.sequence
 	}
+	if e.state >= Expired && (e.attempt > 1 || !w.freshOnly) {
+		w.proven = append(w.proven, int64(e.id))
+	}
 	e.sequence = st.sequence + 1
 	e.entry = w.entry(journal.Entry{Kind: journal.Outcome, At: e.at, Agency: r.agency, ListNo: r.listNo, Notification: int64(e.id),
 		Sequence: int(e.sequence), Attempt: int(e.attempt), Channel: r.channel, Link: w.d.linkName(e.link), State: e.state.String(),
@@ -151,8 +186,15 @@ func (w *writing) decision(ctx context.Context, tx pgx.Tx, dec decision) error {
 		w.gone.add(c.run, c.due, c.id)
 	case dec.state.Final():
 		w.gone.add(c.run, c.due, c.id)
-		if dec.state == Undelivered || dec.state == Refused {
-			moved, err := w.nextChannel(ctx, tx, r, c.id, c.tries, st, dec.reason, "")
+		if dec.state == Undelivered || dec.state == Refused || dec.state == Expired {
+			failed := attemptRow{id: c.id, at: w.now, run: c.run, no: c.tries, segment: 1, segments: 1, code: dec.code}
+			if dec.adopted != nil {
+				failed.state = AttemptUndelivered // its orphan receipt said so
+			}
+			moved, err := w.nextChannel(ctx, tx, r, failed, st, dec.reason)
+			if moved && dec.adopted != nil {
+				w.adopted = append(w.adopted, adoption{c.id, dec.adopted})
+			}
 			if err != nil || moved {
 				return err
 			}
@@ -163,7 +205,11 @@ func (w *writing) decision(ctx context.Context, tx pgx.Tx, dec decision) error {
 		}
 	default:
 		w.gone.add(c.run, c.due, c.id)
-		w.putLater(outRow{run: c.run, tries: c.tries, sequence: st.sequence, due: dec.due, id: c.id})
+		later := outRow{run: c.run, tries: c.tries, sequence: st.sequence, due: dec.due, id: c.id}
+		w.putLater(later)
+		if st.state == Uncertain {
+			w.moved = append(w.moved, later)
+		}
 		if dec.reason == ReasonHeld {
 			w.entry(journal.Entry{Kind: journal.Attempt, At: w.now, Agency: r.agency, ListNo: r.listNo, Notification: int64(c.id),
 				Sequence: int(st.sequence), Attempt: int(c.tries), Channel: r.channel, State: st.state.String(), From: st.state.String(),
@@ -310,7 +356,7 @@ func (w *writing) late(ctx context.Context, tx pgx.Tx, res *Result) error {
 
 // last moves the notification to the next channel of its plan, or ends it as this channel did.
 func (w *writing) last(ctx context.Context, tx pgx.Tx, r *run, id NotificationID, no, link int16, st standing, why Reason, code string) error {
-	moved, err := w.nextChannel(ctx, tx, r, id, no, st, why, code)
+	moved, err := w.nextChannel(ctx, tx, r, attemptRow{id: id, no: no, link: link, code: code}, st, why)
 	if err != nil || moved {
 		return err
 	}
@@ -318,26 +364,21 @@ func (w *writing) last(ctx context.Context, tx pgx.Tx, r *run, id NotificationID
 	return nil
 }
 
+// A list that is held back holds its next channels too: the state is the run's own, but for "done", which only says that its outbox
+// is empty. DO UPDATE locks the run against being put to sleep, and sees one that another transaction has just made.
 const nextRunSQL = `
-WITH new AS (
-	INSERT INTO runs (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, exempt, on_uncertain, data_key,
-		life_event, template, sender, test, valid_until, state)
-	SELECT list_no, agency, @pool, @channel, plan, @step, lane, weight, zones, wide_window, exempt, on_uncertain, data_key,
-		life_event, template, sender, test, valid_until, state FROM runs WHERE id = @run
-	ON CONFLICT DO NOTHING
-	RETURNING id)
-SELECT id FROM new
-UNION ALL
-SELECT n.id FROM runs n JOIN runs r ON r.id = @run WHERE n.list_no = r.list_no AND n.pool = @pool AND n.zones = r.zones AND n.lane = r.lane
-	AND n.plan = r.plan AND n.step = @step AND n.template = r.template AND n.life_event = r.life_event
-	AND n.valid_until IS NOT DISTINCT FROM r.valid_until AND n.on_uncertain = r.on_uncertain
-LIMIT 1`
+INSERT INTO runs (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, exempt, on_uncertain, data_key,
+	life_event, template, sender, test, valid_until, state)
+SELECT list_no, agency, @pool, @channel, plan, @step, lane, weight, zones, wide_window, exempt, on_uncertain, data_key,
+	life_event, template, sender, test, valid_until, CASE state WHEN 'done' THEN 'active' ELSE state END
+FROM runs WHERE id = @run AND state <> 'cancelling'
+ON CONFLICT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain)
+	DO UPDATE SET next_due = runs.next_due
+RETURNING id`
 
-// nextChannel puts the notification into the run of the next channel of its plan that some link performs.
-func (w *writing) nextChannel(ctx context.Context, tx pgx.Tx, r *run, id NotificationID, tries int16, st standing, why Reason, code string) (bool, error) {
-	if r.state == "cancelling" {
-		return false, nil
-	}
+// nextChannel puts the notification into the run of the next channel of its plan that some link performs. failed is the attempt that
+// brought it there; with a state it is written down, so that another receipt of the same failure changes nothing.
+func (w *writing) nextChannel(ctx context.Context, tx pgx.Tx, r *run, failed attemptRow, st standing, why Reason) (bool, error) {
 	for step := int(r.step) + 1; step < len(r.plan); step++ {
 		pool, ok := w.d.poolFor(r.plan[step], r.agency, r.test)
 		if !ok {
@@ -345,13 +386,22 @@ func (w *writing) nextChannel(ctx context.Context, tx pgx.Tx, r *run, id Notific
 		}
 		var next int32
 		err := tx.QueryRow(ctx, nextRunSQL, pgx.NamedArgs{"run": r.id, "pool": pool, "channel": r.plan[step], "step": step}).Scan(&next)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return false, nil // cancelled
+		}
 		if err != nil {
 			return false, fmt.Errorf("next channel: %w", err)
 		}
-		w.entry(journal.Entry{Kind: journal.Attempt, At: w.now, Agency: r.agency, ListNo: r.listNo, Notification: int64(id),
-			Sequence: int(st.sequence), Attempt: int(tries), Channel: r.channel, State: Pending.String(), From: st.state.String(),
-			Reason: string(why), Code: journal.Text(code), Data: journal.Fields("next", r.plan[step])})
-		w.putLater(outRow{run: next, tries: tries, sequence: st.sequence, due: w.now, id: id})
+		e := w.entry(journal.Entry{Kind: journal.Attempt, At: w.now, Agency: r.agency, ListNo: r.listNo, Notification: int64(failed.id),
+			Sequence: int(st.sequence), Attempt: int(failed.no), Channel: r.channel, State: Pending.String(), From: st.state.String(),
+			Reason: string(why), Code: journal.Text(failed.code), Data: journal.Fields("next", r.plan[step])})
+		if failed.state != 0 {
+			failed.entry, failed.sequence = e, st.sequence
+			w.attempts = append(w.attempts, failed)
+		}
+		st.failed = failed.no
+		w.standing[failed.id] = st
+		w.putLater(outRow{run: next, tries: failed.no, sequence: st.sequence, due: w.now, id: failed.id})
 		return true, nil
 	}
 	return false, nil
@@ -365,9 +415,6 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 	ids, err := w.d.journal.Append(ctx, tx, w.entries)
 	if err != nil {
 		return err
-	}
-	if len(ids) > 0 {
-		w.firstID = ids[0]
 	}
 	var b pgx.Batch
 	if len(w.gone.ids) > 0 {
@@ -383,6 +430,12 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 			ON CONFLICT (notification) DO UPDATE SET due_at = excluded.due_at, no = excluded.no, sequence = excluded.sequence, run = excluded.run`,
 			int64(u.a.ID), u.a.digest[:], w.d.hold.pool, u.a.run.id, u.due, u.link, u.a.No, u.sequence, u.since, w.now)
 	}
+	for _, m := range w.moved {
+		b.Queue(`UPDATE uncertain SET run = $2, due_at = $3 WHERE notification = $1`, int64(m.id), m.run, m.due)
+	}
+	if len(w.proven) > 0 {
+		b.Queue(`DELETE FROM uncertain WHERE notification = ANY($1)`, w.proven)
+	}
 	var over []int64
 	for bt, n := range w.batches {
 		if bt.left == n {
@@ -392,9 +445,10 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 	if len(over) > 0 {
 		b.Queue(`DELETE FROM leases WHERE batch = ANY($1)`, over)
 	}
-	for run, at := range w.wake {
-		b.Queue(`UPDATE runs SET next_due = least(next_due, $2), state = CASE state WHEN 'done' THEN 'active' ELSE state END WHERE id = $1
-			AND (next_due > $2 OR state = 'done')`, run, at)
+	// Without a condition: the row's lock is what keeps sleepRuns from looking between this insert and its commit.
+	for _, run := range slices.Sorted(maps.Keys(w.wake)) {
+		b.Queue(`UPDATE runs SET next_due = least(next_due, $2), state = CASE state WHEN 'done' THEN 'active' ELSE state END WHERE id = $1`,
+			run, w.wake[run])
 	}
 	w.queueOrphans(&b)
 	if !w.freshOnly {

@@ -178,6 +178,8 @@ func (h *holding) release(ctx context.Context, db *pgxpool.Pool) {
 
 // fence opens a settling transaction's part in the order of takeovers: queued first in its pipeline.
 func (h *holding) queueFence(b *pgx.Batch, check func(error)) {
+	// A process that is stopped in the middle must not keep the lock for longer than its lease.
+	b.Queue(`SET LOCAL idle_in_transaction_session_timeout = '4s'`)
 	b.Queue(`SELECT pg_advisory_xact_lock_shared($1)`, poolLock(h.pool))
 	b.Queue(`SELECT fence FROM pools WHERE no = $1`, h.pool).QueryRow(func(row pgx.Row) error {
 		var fence int64

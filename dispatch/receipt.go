@@ -107,8 +107,13 @@ func (w *writing) receipt(ctx context.Context, tx pgx.Tx, f found) error {
 		st = standing{state: Accepted, sequence: f.ref.sequence, attempts: f.ref.no}
 	}
 	reason := reasonOf(reached, f.Reason)
-	if reached != AttemptDelivered && !st.state.Final() && st.attempts <= f.ref.no {
-		moved, err := w.nextChannel(ctx, tx, f.run, f.ref.id, f.ref.no, st, reason, f.Code)
+	if reached != AttemptDelivered && !st.state.Final() {
+		if st.failed >= f.ref.no || st.attempts > f.ref.no {
+			return nil // it has gone on already: what comes after decides
+		}
+		failed := attemptRow{id: f.ref.id, at: w.now, run: f.ref.run, link: f.link, no: f.ref.no, segment: int16(f.ref.segment),
+			segments: int16(f.ref.segments), state: reached, messageID: f.MessageID, code: f.Code}
+		moved, err := w.nextChannel(ctx, tx, f.run, failed, st, reason)
 		if err != nil || moved {
 			return err
 		}
@@ -131,8 +136,15 @@ func whole(states []AttemptState) AttemptState {
 
 // segmentStates are the states of the segments of one attempt, from memory or from the attempts written before.
 func (w *writing) segmentStates(ctx context.Context, tx pgx.Tx, f found) ([]AttemptState, error) {
-	if states := w.refs.parts[f.ref.id]; len(states) == int(f.ref.segments) {
+	if states := w.parts[f.ref.id]; len(states) == int(f.ref.segments) {
 		return states, nil
+	}
+	if w.parts == nil {
+		w.parts = map[NotificationID][]AttemptState{}
+	}
+	if states := w.refs.parts[f.ref.id]; len(states) == int(f.ref.segments) {
+		w.parts[f.ref.id] = slices.Clone(states) // what was changed is kept once it is committed
+		return w.parts[f.ref.id], nil
 	}
 	states := make([]AttemptState, f.ref.segments)
 	rows, err := tx.Query(ctx, `SELECT segment, max(state) FROM attempts WHERE notification = $1 AND no = $2 GROUP BY segment`, int64(f.ref.id), f.ref.no)
@@ -151,7 +163,7 @@ func (w *writing) segmentStates(ctx context.Context, tx pgx.Tx, f found) ([]Atte
 	for i := range states {
 		states[i] = max(states[i], AttemptAccepted) // accepted in this very transaction
 	}
-	w.refs.parts[f.ref.id] = states
+	w.parts[f.ref.id] = states
 	return states, nil
 }
 
@@ -234,7 +246,7 @@ SELECT u.notification, u.digest, u.run, u.due_at, u.no, n.segments,
 	(SELECT count(*) FROM orphan_receipts r WHERE r.digest = u.digest AND r.notification IS NULL AND r.state = 7 AND r.at >= u.since)
 FROM uncertain u JOIN notifications n ON n.id = u.notification
 WHERE u.digest = ANY($1) AND u.pool = $2
-ORDER BY u.since`
+ORDER BY EXISTS (SELECT FROM outcomes o WHERE o.id = u.notification), u.since`
 
 // adopt matches receipts of unknown messages with what is uncertain, by the destination: the process that sent it died before it
 // learnt the message_id. What matches nothing is kept, since it may come before the crash is noticed.
@@ -351,6 +363,9 @@ func (w *writing) orphansOf(ctx context.Context, tx pgx.Tx, results []Result) ([
 			continue
 		}
 		for _, p := range res.Parts {
+			if p.MessageID == "" {
+				continue
+			}
 			ids, links, whose = append(ids, p.MessageID), append(links, w.d.linkNo(res.Link)), append(whose, int64(res.Attempt.ID))
 		}
 	}

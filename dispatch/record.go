@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"ekc/journal"
 	"ekc/postgres"
@@ -231,16 +232,24 @@ func refuse(receipts []*pendingReceipt) {
 func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, err error) {
 	pause := retryRecord
 	careful := false
+	var doubt *writing // its commit may have taken place: nothing is planned anew before that is known
 	stopping := r.d.stopping
 	var overdue <-chan time.Time
 	for {
 		plan := &writing{d: r.d, refs: &r.refs, careful: careful, now: r.d.now(), rules: r.d.rules(), ended: ctx.Err() != nil}
 		began := time.Now()
 		txCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-		err = postgres.InTx(txCtx, r.d.hot, func(tx pgx.Tx) error { return plan.write(txCtx, tx, w) })
-		if errors.Is(err, postgres.ErrInDoubt) {
-			if done, known := plan.happened(txCtx, r.d); known && done {
-				err = nil
+		if doubt == nil {
+			err = postgres.InTx(txCtx, r.d.hot, func(tx pgx.Tx) error { return plan.write(txCtx, tx, w) })
+			if errors.Is(err, postgres.ErrInDoubt) {
+				doubt = plan
+			}
+		}
+		if doubt != nil {
+			if done, known := doubt.happened(txCtx, r.d); known && done {
+				plan, doubt, err = doubt, nil, nil
+			} else if known {
+				doubt = nil
 			}
 		}
 		cancel()
@@ -295,6 +304,9 @@ type writing struct {
 	ends      map[NotificationID]*endRow
 	endOrder  []*endRow
 	uncertain []uncertainRow
+	moved     []outRow // uncertain rows that wait elsewhere in the outbox now
+	proven    []int64  // ended by what the far side said: no longer matched with receipts
+	parts     map[NotificationID][]AttemptState
 	orphans   []*pendingReceipt
 	adopted   []adoption
 	wake      map[int32]time.Time
@@ -308,7 +320,7 @@ type writing struct {
 	dropRefs  []refKey
 	freshOnly bool // every end is of a notification that should have none: COPY, which refuses if one has
 	assumed   bool // some end is of a notification that was not looked up
-	firstID   int64
+	xid       string
 }
 
 type outKeys struct {
@@ -358,13 +370,19 @@ type uncertainRow struct {
 	since    time.Time
 }
 
-// happened looks whether a transaction whose commit was in doubt took place: its journal rows are there, or they are not.
+// happened looks whether a transaction whose commit was in doubt took place. known is false while the server cannot be asked, or
+// still works at it.
 func (w *writing) happened(ctx context.Context, d *desk) (done, known bool) {
-	if w.firstID == 0 {
-		return false, false
+	var status *string
+	err := d.db.QueryRow(ctx, `SELECT pg_xact_status($1::text::xid8)`, w.xid).Scan(&status)
+	var refused *pgconn.PgError
+	switch {
+	case err == nil && status != nil:
+		return *status == "committed", *status != "in progress"
+	case errors.As(err, &refused) && !postgres.IsUnavailable(err):
+		return false, true // the number lies ahead of this server: a standby that never saw it
 	}
-	err := d.db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM journal WHERE first_id <= $1 AND first_id + count > $1 AND first_id > $1 - 256)`, w.firstID).Scan(&done)
-	return done, err == nil
+	return false, false
 }
 
 // count tells the metrics what was recorded.
@@ -393,13 +411,20 @@ func (w *writing) committed() {
 	for _, c := range w.settled {
 		d.forget(c, false)
 	}
+	again := d.now().Add(restRun)
 	for _, c := range w.released {
 		d.forget(c, true)
+		if r := d.runs[c.run]; r != nil {
+			r.idleUntil = again // the link that had no place for it will not have one at once
+		}
 	}
 	for b, n := range w.batches {
 		b.left -= n
 	}
 	d.mu.Unlock()
+	for id, states := range w.parts {
+		w.refs.parts[id] = states
+	}
 	for _, k := range w.dropRefs {
 		w.refs.drop(k)
 	}

@@ -37,7 +37,7 @@ func readConfig(path string, environ []string) (*Config, error) {
 	if path != "" {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("read configuration: %w", err)
+			return nil, &exitError{exitFailed, fmt.Errorf("read configuration: %w", err)}
 		}
 		r.file(data, reflect.ValueOf(c).Elem())
 	}

@@ -132,9 +132,8 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 		return errors.Join(err, <-hubDone)
 	case err = <-hubDone:
 		stop()
-		<-shown
-		if err == nil {
-			err = errors.New("the hub ended by itself")
+		if interrupted := <-shown; err == nil {
+			err = errors.Join(errors.New("the hub ended by itself"), interrupted)
 		}
 		return err
 	}

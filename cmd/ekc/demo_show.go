@@ -379,16 +379,19 @@ func (d *demo) judge(all []*played) (wrong int) {
 
 // farewell says what can be tried now.
 func (d *demo) farewell(p *people) {
-	d.say("\nДемо работает, пока его не остановят (Ctrl-C).\n")
-	d.say("  описание API      %s/docs\n  здоровье          %s/healthz  %s/readyz\n  метрики           %s/metrics\n  журнал процесса   %s/ekc.log\n",
+	d.say("\nПоследние цифры номера +7 900 000 00 NN выбирают, что сделает центр СМС:\n")
+	_ = smpptest.WriteTable(d.out, false)
+	d.say("\nОтличия от работы: обычное окно отправки открыто круглые сутки (в справочнике 09:00–21:00 по времени получателя), окно срочных\n" +
+		"закрыто нарочно, паузы и повторы сокращены до секунд новыми версиями правил справочника.\n")
+	d.say("Адреса:\n  описание API      %s/docs\n  здоровье          %s/healthz  %s/readyz\n  метрики           %s/metrics\n  журнал процесса   %s/ekc.log\n",
 		d.url, d.url, d.url, d.url, d.dir)
 	d.say("Ключи (Authorization: Bearer …):")
 	for _, k := range p.keys {
 		d.say("  %-18s %s  %s", k.login, k.secret, k.what)
 	}
-	d.say("\nПопробуйте:\n  export EKC_URL=%s EKC_KEY=%s\n  ekc status", d.url, p.duty.key)
-	d.say("\nЧисла номера +7 900 000 00 NN выбирают, что сделает центр СМС:\n")
-	_ = smpptest.WriteTable(d.out, false)
-	d.say("\nОтличия от работы: обычное окно отправки открыто круглые сутки (в справочнике 09:00–21:00 по времени получателя), окно срочных\n" +
-		"закрыто нарочно, паузы и повторы сокращены до секунд новыми версиями правил справочника.")
+	loader := p.keys[0]
+	d.say("\nПопробуйте:\n  export EKC_URL=%s\n  EKC_KEY=%s bin/ekc status\n  EKC_KEY=%s bin/ekc lists submit fixtures/lists/canaries.csv \\\n"+
+		"    --again true --life-event OP-06 --ordered-by 'письмо 1' --legal-basis-code demo --legal-basis-document 'приказ' --legal-basis-date 2026-01-15",
+		d.url, p.duty.key, loader.secret)
+	d.say("\nДемо работает, пока его не остановят (Ctrl-C).")
 }

@@ -29,7 +29,7 @@ type outage struct {
 // acknowledged and no list is taken; the hub stays up, and finishes by itself afterwards.
 func TestDatabaseThatFailsStopsEverythingAndWorkResumesAlone(t *testing.T) {
 	t.Parallel()
-	for name, make := range map[string]func(t *testing.T, server *postgres.Server) outage{
+	for name, fails := range map[string]func(t *testing.T, server *postgres.Server) outage{
 		"away": func(_ *testing.T, server *postgres.Server) outage {
 			return outage{
 				begin: func(t *testing.T) { must(t, server.Kill()) },
@@ -56,7 +56,7 @@ func TestDatabaseThatFailsStopsEverythingAndWorkResumesAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := postgrestest.Durable(t)
-			surviveOutage(t, newWorld(t, server.URL(), "EKC_SMSC_MAIN_RATE=40"), make(t, server))
+			surviveOutage(t, newWorld(t, server.URL(), "EKC_SMSC_MAIN_RATE=40"), fails(t, server))
 		})
 	}
 }

@@ -72,7 +72,7 @@ CREATE TABLE runs (
     valid_until timestamptz,                           -- the latest of its rows; NULL = none
     state       text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting','active','paused','cancelling','done')),
     next_due    timestamptz NOT NULL DEFAULT '-infinity',
-    UNIQUE NULLS NOT DISTINCT (list_no, pool, zones, lane, plan, step, template, life_event, valid_until, on_uncertain)
+    UNIQUE NULLS NOT DISTINCT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain)
 );
 CREATE INDEX runs_due ON runs (pool, lane, next_due) WHERE state IN ('active','cancelling');
 

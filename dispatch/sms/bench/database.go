@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -25,12 +26,13 @@ const keysetVariable = "BENCH_KEYSET"
 // bench is one run: the private server with an empty migrated database as template, and what was measured so far.
 type bench struct {
 	settings
-	out     io.Writer
-	server  *postgres.Server
-	admin   *pgx.Conn
-	dir     string
-	made    bool // dir is ours to remove
-	version string
+	out      io.Writer
+	server   *postgres.Server
+	admin    *pgx.Conn
+	dir      string
+	made     bool   // dir is ours to remove
+	template string // an empty migrated database
+	version  string
 	results
 }
 
@@ -64,12 +66,13 @@ func newBench(ctx context.Context, s settings, out io.Writer) (_ *bench, err err
 	if b.server, err = postgres.Start(ctx, postgres.Local{Dir: filepath.Join(b.dir, "pg"), SharedBuffers: 1024}); err != nil {
 		return nil, err
 	}
-	template, err := postgres.Open(ctx, postgres.Config{URL: b.server.URL(), MaxConns: 2})
+	db, err := postgres.Open(ctx, postgres.Config{URL: b.server.URL(), MaxConns: 2})
 	if err != nil {
 		return nil, err
 	}
-	_, err = postgres.Migrate(ctx, template)
-	template.Close()
+	_, err = postgres.Migrate(ctx, db)
+	b.template = db.Config().ConnConfig.Database
+	db.Close()
 	if err != nil {
 		return nil, err
 	}
@@ -110,16 +113,11 @@ func (b *bench) url(database string, settings ...string) string {
 
 // database makes an empty migrated database.
 func (b *bench) database(ctx context.Context, name string) error {
-	template := strings.TrimPrefix(must(url.Parse(b.server.URL())).Path, "/")
-	_, err := b.admin.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template))
-	return err
-}
-
-func must[T any](v T, err error) T {
+	_, err := b.admin.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, b.template))
 	if err != nil {
-		panic(err)
+		return fmt.Errorf("make database %s: %w", name, err)
 	}
-	return v
+	return nil
 }
 
 // usage is what the server has used so far.
@@ -193,23 +191,22 @@ func (p *plan) buffers(relation string) (n int) {
 	return n
 }
 
-// claim is what one claim of dispatch cost.
-type claim struct {
-	rows          int
-	outbox, whole int // buffers
+// claims is what dispatch's claims cost, in buffers.
+type claims struct {
+	dueRuns, outbox []int // of each look for due runs; of each taking of rows
+	contents, rows  int   // of all reading of contents
 }
 
-// claims reads the server's log from offset on: the statements that take rows from the outbox with their contents, and those that look
-// for due runs.
-func (b *bench) claims(offset int64) (taken []claim, dueRuns []int, err error) {
+// claims reads the plans that dispatch's statements left in the server's log from offset on.
+func (b *bench) claims(offset int64) (c claims, err error) {
 	log, err := os.Open(b.logFile())
 	if err != nil {
-		return nil, nil, err
+		return c, err
 	}
 	defer log.Close()
 	all, err := io.ReadAll(io.NewSectionReader(log, offset, 1<<30))
 	if err != nil {
-		return nil, nil, err
+		return c, err
 	}
 	for _, part := range strings.Split(string(all), "  plan:\n")[1:] {
 		var text strings.Builder
@@ -226,15 +223,22 @@ func (b *bench) claims(offset int64) (taken []claim, dueRuns []int, err error) {
 		if json.Unmarshal([]byte(text.String()), &logged) != nil {
 			continue // the last one may be half written
 		}
-		p := &logged.Plan
-		switch q := strings.Join(strings.Fields(logged.Query), " "); {
-		case strings.Contains(q, "FROM outbox") && strings.Contains(q, "n.sealed"):
-			taken = append(taken, claim{rows: int(p.Rows * p.Loops), outbox: p.buffers("outbox"), whole: p.Hit + p.Read})
-		case strings.Contains(q, "FROM runs WHERE pool = $1"):
-			dueRuns = append(dueRuns, p.Hit+p.Read)
+		q, p := logged.Query, &logged.Plan
+		if strings.Contains(q, "CROSS JOIN LATERAL") && strings.Contains(q, "FROM outbox") {
+			c.outbox = append(c.outbox, p.buffers("outbox"))
+		}
+		if strings.Contains(q, "n.sealed") {
+			c.contents += p.buffers("notifications")
+			c.rows += int(p.Rows * p.Loops)
+		}
+		if strings.Contains(q, "FROM runs") && strings.Contains(q, "next_due <=") {
+			c.dueRuns = append(c.dueRuns, p.Hit+p.Read)
 		}
 	}
-	return taken, dueRuns, nil
+	if len(c.dueRuns) == 0 || len(c.outbox) == 0 || c.rows == 0 {
+		return c, errors.New("the server's log has no plans of claims: is auto_explain there, and are dispatch's statements what they were?")
+	}
+	return c, nil
 }
 
 func (b *bench) logFile() string { return filepath.Join(b.dir, "pg", "postgres.log") }

@@ -122,7 +122,7 @@ func (h *hubRole) run(ctx context.Context, addr string) error {
 	for i := range always.Weekdays {
 		always.Weekdays[i] = citizen.Hours{From: 0, To: 24 * 60}
 	}
-	rules := &dispatch.Rules{Window: func(string, bool) *citizen.Window { return &always }, PerDay: map[string]int{"sms": 3}, Gap: time.Minute,
+	rules := &dispatch.Rules{Window: func(string, bool) *citizen.Window { return &always }, PerDay: map[string]int{"sms": 3},
 		GiveUp: 72 * time.Hour, UncertainWait: time.Minute,
 		Retry: func(_ dispatch.Reason, tries int) (time.Duration, bool) { return time.Second, tries < 3 }}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))

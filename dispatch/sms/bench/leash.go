@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -98,7 +99,8 @@ type child struct {
 	done chan struct{}
 }
 
-func startChild(name string) (*child, error) {
+// startChild starts a role; it is killed when ctx ends, so that no order outlives an interrupt.
+func startChild(ctx context.Context, name string) (*child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -118,6 +120,7 @@ func startChild(name string) (*child, error) {
 	if err := startWithParent(cmd, c.done); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	return c, nil
 }
 
@@ -190,7 +193,7 @@ func residentOf(pid string) int {
 	return 0
 }
 
-// ticksPerSecond is the unit of times in proc(5), the same on every Linux Go runs on.
+// ticksPerSecond is the unit of times in proc(5): USER_HZ, 100 on every machine Go runs on.
 const ticksPerSecond = 100
 
 // cpuOf is what the processes have used in seconds; with dead also what their ended children have.

@@ -12,14 +12,13 @@ import (
 // long measures what must not grow with the length of lists, in one database: a list that is paused, one of another agency behind it,
 // single events, and memory.
 type long struct {
-	admission   sample
-	claims      []claim
-	dueRuns     []int           // buffers
-	idle, busy  []time.Duration // single events: produce to submit_sm
-	sent        sample          // the whole running list, its receipts as they come
-	rssAtTenth  int             // when a tenth of it had ended
-	rssWaiting  int             // all rows of a list accepted, no receipt yet
-	rssWaiting1 int             // a tenth of them
+	admission  sample
+	claims     claims
+	idle, busy []time.Duration // single events: produce to submit_sm
+	// Memory in bytes: a list whose receipts come, when a tenth and when all of it had ended; and one without receipts, when a tenth and
+	// when all of it was accepted.
+	rssTenth, rssWhole         int
+	waitingTenth, waitingWhole int
 }
 
 const (
@@ -45,12 +44,12 @@ func (b *bench) longLists(ctx context.Context) error {
 
 // behindPaused admits the list that stays paused, and lets a short one of another agency go out while the server explains each statement.
 func (b *bench) behindPaused(ctx context.Context, l *long) error {
-	smsc, addr, err := startSMSC(receiptDelay)
+	smsc, addr, err := startSMSC(ctx, receiptDelay)
 	if err != nil {
 		return err
 	}
 	defer smsc.stop()
-	admitting, err := b.startHub(b.url("long"))
+	admitting, err := startHub(ctx, b.url("long"))
 	if err != nil {
 		return err
 	}
@@ -65,31 +64,31 @@ func (b *bench) behindPaused(ctx context.Context, l *long) error {
 			return err
 		}
 	}
-	hub, err := b.startHub(b.url("long", explaining...))
+	hub, err := startHub(ctx, b.url("long", explaining...))
 	if err != nil {
 		b.noPlans = fmt.Errorf("the server cannot explain (auto_explain): %w", err)
 		return nil
 	}
 	defer hub.stop()
 	from := b.logSize()
-	if err := b.runHub(ctx, hub, smsc, addr); err != nil {
+	if err := runHub(ctx, hub, smsc, addr); err != nil {
 		return err
 	}
 	if _, err := hub.do(order{Op: "await", N: short}); err != nil {
 		return err
 	}
-	l.claims, l.dueRuns, err = b.claims(from)
+	l.claims, err = b.claims(from)
 	return err
 }
 
 // besideRunning produces single events while nothing else happens, and while a long list is going out; then lets the list end.
 func (b *bench) besideRunning(ctx context.Context, l *long) error {
-	smsc, addr, err := startSMSC(receiptDelay)
+	smsc, addr, err := startSMSC(ctx, receiptDelay)
 	if err != nil {
 		return err
 	}
 	defer smsc.stop()
-	hub, err := b.startHub(b.url("long"))
+	hub, err := startHub(ctx, b.url("long"))
 	if err != nil {
 		return err
 	}
@@ -97,7 +96,7 @@ func (b *bench) besideRunning(ctx context.Context, l *long) error {
 	if _, err := hub.do(order{Op: "admit", List: longList, Agency: "0002.000002", Lane: dispatch.LaneBulk, N: b.big, Digests: b.digests}); err != nil {
 		return err
 	}
-	if err := b.runHub(ctx, hub, smsc, addr); err != nil {
+	if err := runHub(ctx, hub, smsc, addr); err != nil {
 		return err
 	}
 	a, err := hub.do(order{Op: "singles", List: firstIdle, N: b.singles, Agency: "0003.000003"})
@@ -108,11 +107,13 @@ func (b *bench) besideRunning(ctx context.Context, l *long) error {
 	if _, err := hub.do(order{Op: "await", N: b.singles}); err != nil {
 		return err
 	}
-	l.sent, err = b.stretch(ctx, hub, b.big, order{Op: "start", List: longList}, order{Op: "await", N: b.singles + b.big/10})
-	if err != nil {
+	if _, err := hub.do(order{Op: "start", List: longList}); err != nil {
 		return err
 	}
-	l.rssAtTenth = l.sent.rss
+	if a, err = hub.do(order{Op: "await", N: b.singles + b.big/10}); err != nil {
+		return err
+	}
+	l.rssTenth = a.RSS
 	if a, err = hub.do(order{Op: "singles", List: firstBusy, N: b.singles, Agency: "0003.000003"}); err != nil {
 		return err
 	}
@@ -120,23 +121,23 @@ func (b *bench) besideRunning(ctx context.Context, l *long) error {
 	if a, err = hub.do(order{Op: "await", N: b.big + 2*b.singles}); err != nil {
 		return err
 	}
-	l.sent.rss = a.RSS
+	l.rssWhole = a.RSS
 	return nil
 }
 
 // outstanding lets the paused list go out to an SMS centre that sends no receipt for an hour.
 func (b *bench) outstanding(ctx context.Context, l *long) error {
-	smsc, addr, err := startSMSC(time.Hour)
+	smsc, addr, err := startSMSC(ctx, time.Hour)
 	if err != nil {
 		return err
 	}
 	defer smsc.stop()
-	hub, err := b.startHub(b.url("long"))
+	hub, err := startHub(ctx, b.url("long"))
 	if err != nil {
 		return err
 	}
 	defer hub.stop()
-	if err := b.runHub(ctx, hub, smsc, addr); err != nil {
+	if err := runHub(ctx, hub, smsc, addr); err != nil {
 		return err
 	}
 	if _, err := hub.do(order{Op: "resume", List: pausedList}); err != nil {
@@ -149,11 +150,11 @@ func (b *bench) outstanding(ctx context.Context, l *long) error {
 	if err != nil {
 		return err
 	}
-	l.rssWaiting1 = a.RSS
+	l.waitingTenth = a.RSS
 	if _, err := awaitCounts(ctx, smsc, func(c smscCounts) bool { return c.Accepted >= b.big }); err != nil {
 		return err
 	}
 	a, err = hub.do(order{Op: "await_sent", List: pausedList})
-	l.rssWaiting = a.RSS
+	l.waitingWhole = a.RSS
 	return err
 }

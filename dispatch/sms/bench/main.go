@@ -38,7 +38,7 @@ func main() {
 	}
 	var s settings
 	flag.IntVar(&s.rounds, "rounds", 3, "interleaved rounds; medians are printed")
-	flag.IntVar(&s.rows, "rows", 200_000, "messages of a round through the wire and the hub")
+	flag.IntVar(&s.rows, "rows", 100_000, "messages of a round through the wire and the hub")
 	flag.IntVar(&s.kannel, "kannel", 10_000, "messages of a round through Kannel; 0 leaves it out")
 	flag.IntVar(&s.big, "big", 1_000_000, "rows of the long lists; 0 leaves them out")
 	flag.IntVar(&s.singles, "singles", 150, "single events, idle and behind a running list")

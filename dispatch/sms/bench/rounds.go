@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"path/filepath"
 	"time"
 
@@ -35,10 +33,10 @@ func (b *bench) interleave(ctx context.Context) error {
 	for i := range b.rounds {
 		var r round
 		var err error
-		if r.goSMPP, err = b.wireRound("go-smpp"); err != nil {
+		if r.goSMPP, err = b.wireRound(ctx, "go-smpp"); err != nil {
 			return err
 		}
-		if r.link, err = b.wireRound("link"); err != nil {
+		if r.link, err = b.wireRound(ctx, "link"); err != nil {
 			return err
 		}
 		if err := b.hubRound(ctx, i, &r); err != nil {
@@ -64,8 +62,8 @@ func (b *bench) interleave(ctx context.Context) error {
 	return nil
 }
 
-func startSMSC(receipts time.Duration) (*child, string, error) {
-	smsc, err := startChild("smsc")
+func startSMSC(ctx context.Context, receipts time.Duration) (*child, string, error) {
+	smsc, err := startChild(ctx, "smsc")
 	if err != nil {
 		return nil, "", err
 	}
@@ -93,13 +91,13 @@ func awaitCounts(ctx context.Context, smsc *child, done func(smscCounts) bool) (
 	}
 }
 
-func (b *bench) wireRound(way string) (r sample, err error) {
-	smsc, addr, err := startSMSC(receiptDelay)
+func (b *bench) wireRound(ctx context.Context, way string) (r sample, err error) {
+	smsc, addr, err := startSMSC(ctx, receiptDelay)
 	if err != nil {
 		return r, err
 	}
 	defer smsc.stop()
-	client, err := startChild("wire")
+	client, err := startChild(ctx, "wire")
 	if err != nil {
 		return r, err
 	}
@@ -109,9 +107,9 @@ func (b *bench) wireRound(way string) (r sample, err error) {
 	return r, err
 }
 
-// startHub starts the hub on a database. Rows are admitted to it before dispatch runs.
-func (b *bench) startHub(url string) (*child, error) {
-	hub, err := startChild("hub")
+// startHub starts the hub on a database; dispatch does not run yet.
+func startHub(ctx context.Context, url string) (*child, error) {
+	hub, err := startChild(ctx, "hub")
 	if err != nil {
 		return nil, err
 	}
@@ -151,12 +149,12 @@ func (b *bench) hubRound(ctx context.Context, no int, r *round) error {
 	if err := b.database(ctx, name); err != nil {
 		return err
 	}
-	smsc, addr, err := startSMSC(receiptDelay)
+	smsc, addr, err := startSMSC(ctx, receiptDelay)
 	if err != nil {
 		return err
 	}
 	defer smsc.stop()
-	hub, err := b.startHub(b.url(name))
+	hub, err := startHub(ctx, b.url(name))
 	if err != nil {
 		return err
 	}
@@ -171,7 +169,7 @@ func (b *bench) hubRound(ctx context.Context, no int, r *round) error {
 		return err
 	}
 	_, _ = hub.do(order{Op: "profiled"})
-	if err := b.runHub(ctx, hub, smsc, addr); err != nil {
+	if err := runHub(ctx, hub, smsc, addr); err != nil {
 		return err
 	}
 	profile("dispatch")
@@ -187,15 +185,10 @@ func (b *bench) hubRound(ctx context.Context, no int, r *round) error {
 }
 
 // runHub starts dispatch and waits for its bind.
-func (b *bench) runHub(ctx context.Context, hub, smsc *child, addr string) error {
+func runHub(ctx context.Context, hub, smsc *child, addr string) error {
 	if _, err := hub.do(order{Op: "run", Addr: addr}); err != nil {
 		return err
 	}
 	_, err := awaitCounts(ctx, smsc, func(c smscCounts) bool { return c.Links > 0 })
 	return err
-}
-
-func copyTo(w io.Writer, resp *http.Response) (int64, error) {
-	defer resp.Body.Close()
-	return io.Copy(w, resp.Body)
 }

@@ -122,22 +122,17 @@ func (b *bench) goals(out io.Writer) {
 
 func (b *bench) longGoals(t *tabwriter.Writer, less func(name, format string, v, hold, aim float64)) {
 	l := &b.results.long
-	if len(l.claims) > 0 {
-		outbox, whole, rows := 0, 0, 0
-		for _, c := range l.claims {
-			outbox = max(outbox, c.outbox)
-			whole += c.whole
-			rows += c.rows
-		}
-		less(fmt.Sprintf("buffers of a claim behind %d paused rows: runs and outbox, most", b.big), "%.0f", float64(outbox+slices.Max(l.dueRuns)), 500, 100)
-		fmt.Fprintf(t, "of which due runs, median; with contents, a row\t%d; %.1f\t\t\t\t\n", medianOf(l.dueRuns), float64(whole)/float64(max(rows, 1)))
+	if c := &l.claims; c.rows > 0 {
+		less(fmt.Sprintf("buffers of a claim behind %d paused rows, runs and outbox: median", b.big), "%.0f", float64(medianOf(c.dueRuns)+medianOf(c.outbox)), 500, 100)
+		less("the most", "%.0f", float64(slices.Max(c.dueRuns)+slices.Max(c.outbox)), 500, 100)
+		fmt.Fprintf(t, "contents, buffers a row\t%.2f\t\t\t\t\n", float64(c.contents)/float64(c.rows))
 	}
 	fmt.Fprintf(t, "single event, idle: p50, p99\t%s, %s\t\t\t\t\n", ms(percentile(l.idle, 50)), ms(percentile(l.idle, 99)))
 	fmt.Fprintf(t, "single event, behind a running list: p50, p99\t%s, %s\t\t\t\t\n", ms(percentile(l.busy, 50)), ms(percentile(l.busy, 99)))
 	less("its p99 against idle", "%.1fx", float64(percentile(l.busy, 99))/float64(max(percentile(l.idle, 99), 1)), 4, 2)
-	less(fmt.Sprintf("RSS after %d rows sent, receipts as they come, against a tenth", b.big), "%.2f", float64(l.sent.rss)/float64(l.rssAtTenth), 1.2, 1.2)
-	less(fmt.Sprintf("RSS with %d receipts outstanding", b.big), "%.0f MB", float64(l.rssWaiting)/1e6, 200, 100)
-	less("the same against a tenth of them outstanding", "%.2f", float64(l.rssWaiting)/float64(max(l.rssWaiting1, 1)), 1.2, 1.2)
+	less(fmt.Sprintf("RSS after %d rows sent, receipts as they come, against a tenth", b.big), "%.2f", float64(l.rssWhole)/float64(max(l.rssTenth, 1)), 1.2, 1.2)
+	less(fmt.Sprintf("RSS with %d receipts outstanding", b.big), "%.0f MB", float64(l.waitingWhole)/1e6, 200, 100)
+	less("the same against a tenth of them outstanding", "%.2f", float64(l.waitingWhole)/float64(max(l.waitingTenth, 1)), 1.2, 1.2)
 	fmt.Fprintf(t, "admission of %d rows: rows/s, CPU app and PG, RSS\t%.0f, %.1f + %.1f ms, %.0f MB\t\t\t\t\n", b.big, l.admission.rate, l.admission.app, l.admission.pg,
 		float64(l.admission.rss)/1e6)
 }

@@ -180,7 +180,7 @@ func throughGoSMPP(addr string, n int) error {
 			h := p.Header()
 			switch {
 			case h.Status != 0:
-				return fmt.Errorf("%s: status %v", h.ID, h.Status)
+				return fmt.Errorf("%s: %w", h.ID, h.Status)
 			case h.ID == pdu.BindTransceiverRespID:
 				sent = 0
 			case h.ID == pdu.SubmitSMRespID:

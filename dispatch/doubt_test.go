@@ -1,0 +1,117 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"ekc/postgres"
+	"ekc/postgres/postgrestest"
+)
+
+func TestCommitInDoubtIsLookedUpBeforeItIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	srv := postgrestest.Durable(t)
+	w := newWorldOn(t, srv.URL())
+	w.admit(admit{rows: 1, lane: LaneNormal})
+	d, ch := w.deskOf("a")
+	w.claim(d)
+	d.Settle([]Result{{Attempt: ch.takeAll()[0], Verdict: VerdictTemporary, Reason: "queue_full", Link: "l1", At: time.Now()}})
+	// A commit that waits for a standby which never comes is durable already; its answer is what the kill swallows.
+	for _, sql := range []string{`ALTER SYSTEM SET synchronous_standby_names = 'nobody'`, `SELECT pg_reload_conf()`} {
+		if _, err := w.db.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	recorded := make(chan error, 1)
+	go func() { recorded <- w.record(d) }()
+	w.await("the commit waits", func() bool {
+		return w.int(`SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`) > 0
+	})
+	if _, err := w.db.Exec(t.Context(), `ALTER SYSTEM RESET synchronous_standby_names`); err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // the recorder asks meanwhile, and nobody answers
+	if err := srv.Restart(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-recorded; err != nil {
+		t.Fatal(err)
+	}
+	if n := w.int(`SELECT count(*) FROM outbox`); n != 1 {
+		t.Errorf("%d rows wait to be tried again, want the one", n)
+	}
+	if n := w.int(`SELECT count(*) FROM attempts`); n != 1 {
+		t.Errorf("%d attempts are written down, want the one", n)
+	}
+}
+
+func TestSegmentReceiptIsStoredAlsoAtTheSecondTry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.admit(admit{rows: 1, lane: LaneNormal})
+	d, ch := w.deskOf("a")
+	w.claim(d)
+	d.Settle([]Result{accepted(ch.takeAll()[0], "s1", "s2")})
+	w.mustRecord(d)
+	d.Receipts([]Receipt{receiptOf("s1", AttemptDelivered)}, func(error) {})
+	all := d.rec.collect()
+	plan := &writing{d: d, refs: &d.rec.refs, now: time.Now(), rules: d.rules()}
+	away := errors.New("the database went away")
+	if err := postgres.InTx(t.Context(), d.hot, func(tx pgx.Tx) error {
+		if err := plan.write(t.Context(), tx, all); err != nil {
+			return err
+		}
+		return away
+	}); !errors.Is(err, away) {
+		t.Fatal(err)
+	}
+	if _, err := d.rec.write(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.int(`SELECT count(*) FROM attempts WHERE state = 7 AND segment = 1`); n != 1 {
+		t.Errorf("the receipt was acknowledged and is written down %d times, want once", n)
+	}
+}
+
+func TestReceiptForWhatIsHeldTakesItOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	list := w.admit(admit{rows: 1, lane: LaneNormal, onUncertain: "hold"})
+	var desk Desk
+	p := w.pool(newFakeWire(), func(a *Attempt) Result {
+		return Result{Attempt: a, Verdict: VerdictUncertain, Reason: "link_lost", Link: "l1", At: time.Now()}
+	})
+	open := p.Open
+	p.Open = func(d Desk) Channel { desk = d; return open(d) }
+	w.start("a", p)
+	w.await("held", func() bool { return w.int(`SELECT count(*) FROM outbox WHERE due_at > '9000-01-01'`) == 1 })
+	stored := make(chan error, 1)
+	desk.Receipts([]Receipt{{Link: "l1", MessageID: "lost", State: AttemptDelivered, To: phoneOf(list, 0)}}, func(err error) { stored <- err })
+	if err := <-stored; err != nil {
+		t.Fatal(err)
+	}
+	w.awaitState(list, Delivered, 1)
+	if n := w.int(`SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM uncertain)`); n != 0 {
+		t.Error("the row still waits for a person, or for another receipt")
+	}
+}
+
+func TestWhatALinkGivesBackIsNotClaimedInAHurry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.admit(admit{rows: 5, lane: LaneNormal})
+	w.start("a", w.pool(newFakeWire(), func(a *Attempt) Result { return Result{Attempt: a, Verdict: VerdictWithheld} }))
+	w.await("claims", func() bool { return w.int(`SELECT count(*) FROM journal WHERE kind = 'batch.claimed'`) > 0 })
+	before := w.int(`SELECT count(*) FROM journal WHERE kind = 'batch.claimed'`)
+	time.Sleep(2 * time.Second) // what is counted is a rate
+	if n := w.int(`SELECT count(*) FROM journal WHERE kind = 'batch.claimed'`) - before; n > 30 {
+		t.Errorf("%d claims in two seconds of rows that no link takes", n)
+	}
+}

@@ -72,6 +72,11 @@ type runKey struct {
 	until                                      int64
 }
 
+const (
+	copyNotificationsSQL = `COPY notifications (id, row_no, part, segments, valid_until, inform_by, external_id, sealed) FROM STDIN BINARY`
+	copyOutboxSQL        = `COPY outbox (run, due_at, id) FROM STDIN BINARY`
+)
+
 // Write stores rows behind the caller's own gate, in the caller's transaction: sealed notifications, the outbox, and the persons
 // index. Their runs wait until Start. Nothing is sent before that.
 func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row) error {
@@ -84,6 +89,7 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 	sealed := make([][]byte, len(rows))
 	index := make([]citizen.IndexEntry, 0, 2*len(rows))
 	var plain []byte
+	size := 0
 	for i := range rows {
 		r := &rows[i]
 		key, err := a.place(list, r)
@@ -97,17 +103,25 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 		r.Content.Salt = citizen.NewSalt()
 		plain = r.Content.encode(plain[:0])
 		sealed[i] = list.Key.Seal(nil, plain, citizen.RowAAD("notifications", int64(id)))
+		size += len(sealed[i]) + len(r.ExternalID)
 		for _, d := range r.Digests {
 			index = append(index, citizen.IndexEntry{Digest: d, Ref: citizen.Ref{Kind: citizen.RefNotification, ID: int64(id)}})
 		}
 	}
-	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"notifications"},
-		[]string{"id", "row_no", "part", "segments", "valid_until", "inform_by", "external_id", "sealed"},
-		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-			r := &rows[i]
-			return []any{int64(MakeID(list.No, r.Ordinal)), r.RowNo, r.Part, int16(r.Segments), timeOrNil(r.ValidUntil),
-				timeOrNil(r.InformBy), r.ExternalID, sealed[i]}, nil
-		})); err != nil {
+	content := newCopying(len(rows), 80+size/max(len(rows), 1))
+	for i := range rows {
+		r := &rows[i]
+		content.row(8)
+		content.bigint(int64(MakeID(list.No, r.Ordinal)))
+		content.integer(r.RowNo)
+		content.integer(r.Part)
+		content.smallint(int16(r.Segments))
+		content.timeOrNull(r.ValidUntil)
+		content.timeOrNull(r.InformBy)
+		content.text(r.ExternalID)
+		content.bytea(sealed[i])
+	}
+	if err := content.send(ctx, tx, copyNotificationsSQL); err != nil {
 		return fmt.Errorf("copy notifications: %w", err)
 	}
 	// In the order of the outbox's key, so that inserts append.
@@ -116,11 +130,14 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 		order[i] = i
 	}
 	slices.SortFunc(order, func(x, y int) int { return int(runOf[x]) - int(runOf[y]) })
-	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"outbox"}, []string{"run", "due_at", "id"},
-		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-			r := &rows[order[i]]
-			return []any{runOf[order[i]], firstDue(r), int64(MakeID(list.No, r.Ordinal))}, nil
-		})); err != nil {
+	waiting := newCopying(len(rows), 34)
+	for _, i := range order {
+		waiting.row(3)
+		waiting.integer(runOf[i])
+		waiting.timestamptz(firstDue(&rows[i]))
+		waiting.bigint(int64(MakeID(list.No, rows[i].Ordinal)))
+	}
+	if err := waiting.send(ctx, tx, copyOutboxSQL); err != nil {
 		return fmt.Errorf("copy outbox: %w", err)
 	}
 	return citizen.WriteIndex(ctx, tx, index)

@@ -181,13 +181,18 @@ func choose(due []*run, n int, turn *int) []pick {
 }
 
 const takeSQL = `
-SELECT o.run, o.tries, o.sequence, o.due_at, o.id, n.segments, n.valid_until, n.inform_by, n.sealed
+SELECT o.run, o.tries, o.sequence, o.due_at, o.id
 FROM unnest($1::int[], $2::timestamptz[], $3::bigint[], $4::int[], $5::timestamptz[]) AS r(run, due_at, id, places, until)
 CROSS JOIN LATERAL (
 	SELECT run, tries, sequence, due_at, id FROM outbox
 	WHERE run = r.run AND (due_at, id) > (r.due_at, r.id) AND due_at <= r.until
-	ORDER BY due_at, id LIMIT r.places) o
-JOIN notifications n ON n.id = o.id`
+	ORDER BY due_at, id LIMIT r.places) o`
+
+// contentsSQL reads by ranges of ids, since a claim of a list is mostly one: 40 buffers for 1,000 rows in place of 3,000.
+const contentsSQL = `
+SELECT n.id, n.segments, n.valid_until, n.inform_by, n.sealed
+FROM unnest($1::bigint[], $2::bigint[]) AS u(first, last)
+JOIN notifications n ON n.id BETWEEN u.first AND u.last`
 
 // claimLoop claims for some lanes until ctx ends.
 func (d *desk) claimLoop(ctx context.Context, lanes []int16, poll time.Duration) error {
@@ -365,19 +370,68 @@ func (d *desk) take(ctx context.Context, picks []pick) ([]*claimed, error) {
 		}
 		asked[p.run.id] = p
 	}
+	d.taking++
 	d.mu.Unlock()
+	defer d.taken()
 	rows, err := d.hot.Query(ctx, takeSQL, ids, dues, after, limits, until)
 	if err != nil {
 		return nil, fmt.Errorf("take from outbox: %w", err)
 	}
 	read, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*claimed, error) {
 		c := new(claimed)
-		return c, row.Scan(&c.run, &c.tries, &c.sequence, &c.due, (*int64)(&c.id), &c.segments, &c.valid, &c.inform, &c.sealed)
+		return c, row.Scan(&c.run, &c.tries, &c.sequence, &c.due, (*int64)(&c.id))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take from outbox: %w", err)
 	}
-	return d.keepNew(read, asked), nil
+	fresh := d.keepNew(read, asked)
+	if err := d.contents(ctx, fresh); err != nil {
+		d.putBack(fresh)
+		return nil, err
+	}
+	return fresh, nil
+}
+
+// contents reads what the claimed rows are about.
+func (d *desk) contents(ctx context.Context, rows []*claimed) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	byID := make(map[NotificationID]*claimed, len(rows))
+	var first, last []int64
+	for _, c := range rows {
+		byID[c.id] = c
+		if n := len(last); n > 0 && int64(c.id) == last[n-1]+1 {
+			last[n-1]++
+			continue
+		}
+		first, last = append(first, int64(c.id)), append(last, int64(c.id))
+	}
+	found, err := d.hot.Query(ctx, contentsSQL, first, last)
+	if err != nil {
+		return fmt.Errorf("read contents: %w", err)
+	}
+	var id int64
+	var row claimed
+	_, err = pgx.ForEachRow(found, []any{&id, &row.segments, &row.valid, &row.inform, &row.sealed}, func() error {
+		c := byID[NotificationID(id)]
+		c.segments, c.valid, c.inform, c.sealed = row.segments, row.valid, row.inform, row.sealed
+		row.valid, row.inform, row.sealed = nil, nil, nil
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read contents: %w", err)
+	}
+	return nil
+}
+
+// taken ends a read of the outbox.
+func (d *desk) taken() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.taking--; d.taking == 0 {
+		clear(d.gone)
+	}
 }
 
 // beforeAll lies before every due time.
@@ -401,6 +455,9 @@ func (d *desk) keepNew(read []*claimed, asked map[int32]*pick) []*claimed {
 		}
 		if _, busy := d.inHand[c.id]; busy {
 			continue
+		}
+		if _, over := d.gone[c.id]; over {
+			continue // recorded after the snapshot this was read from
 		}
 		if got[c.run] == asked[c.run].limit {
 			continue // read beyond the share, in place of rows that turned out to be on their way
@@ -443,6 +500,9 @@ func (d *desk) forget(c *claimed, still bool) {
 		return
 	}
 	delete(d.inHand, c.id)
+	if d.taking > 0 && !still {
+		d.gone[c.id] = struct{}{}
+	}
 	if c.touched {
 		d.untouch(c.digest)
 	}

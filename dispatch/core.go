@@ -174,7 +174,7 @@ func (c *Core) newDesk(ctx context.Context, p Pool, hold *holding, log *slog.Log
 		db: c.DB, hot: c.Hot, journal: c.Journal, keyring: c.Keyring, rules: c.Rules, routes: c.Routes, pools: map[string]int16{},
 		metrics: c.Metrics, log: log, now: c.Now, reached: c.Reached, hold: hold, drain: c.Drain,
 		budget: budget{most: most, singles: max(1, most/4)},
-		runs:   map[int32]*run{}, inHand: map[NotificationID]*claimed{}, phones: map[citizen.Digest]touch{}}
+		runs:   map[int32]*run{}, inHand: map[NotificationID]*claimed{}, gone: map[NotificationID]struct{}{}, phones: map[citizen.Digest]touch{}}
 	d.control = &control{db: c.DB, busy: d.busyRuns}
 	d.rec = newRecorder(d)
 	var name string

@@ -51,8 +51,10 @@ type desk struct {
 	mu     sync.Mutex
 	runs   map[int32]*run
 	inHand map[NotificationID]*claimed
-	phones map[citizen.Digest]touch // contacts on their way, that the database does not know yet
-	empty  []int32                  // runs that gave nothing
+	taking int                         // reads of the outbox under way
+	gone   map[NotificationID]struct{} // recorded since the oldest of them began: their snapshots may still show these
+	phones map[citizen.Digest]touch    // contacts on their way, that the database does not know yet
+	empty  []int32                     // runs that gave nothing
 	wakes  []chan struct{}
 }
 

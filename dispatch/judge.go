@@ -29,6 +29,22 @@ type facts struct {
 	contacts map[citizen.Digest]contacts
 	standing map[NotificationID]standing // of rows tried before
 	orphans  map[citizen.Digest]orphans
+	windows  map[int32]closing // by run: rows of one share their zones and their instant
+}
+
+// closing is when a run's window closes; ok is false while it is not open.
+type closing struct {
+	at time.Time
+	ok bool
+}
+
+func (f *facts) closesAt(w *citizen.Window, r *run, now time.Time) (time.Time, bool) {
+	c, seen := f.windows[r.id]
+	if !seen {
+		c.at, c.ok = w.ClosesAt(now, r.zones)
+		f.windows[r.id] = c
+	}
+	return c.at, c.ok
 }
 
 // orphans are receipts for a phone whose message nobody knows.
@@ -77,6 +93,7 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 	var decisions []decision
 	var tried []int64
 	digests := make([][]byte, 0, len(rows))
+	fresh := make([]int64, 0, len(rows)) // beside digests: the row they are asked for, when it was never tried and so is no contact itself
 	for _, c := range rows {
 		r := d.run(c.run)
 		a, err := d.open(ctx, r, c)
@@ -88,15 +105,17 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 			continue
 		}
 		attempts = append(attempts, a)
-		digests = append(digests, a.digest[:])
-		for i := range a.older {
-			digests = append(digests, a.older[i][:])
-		}
+		own := int64(c.id)
 		if c.tries > 0 {
-			tried = append(tried, int64(c.id))
+			tried = append(tried, own)
+			own = 0
+		}
+		digests, fresh = append(digests, a.digest[:]), append(fresh, own)
+		for i := range a.older {
+			digests, fresh = append(digests, a.older[i][:]), append(fresh, own)
 		}
 	}
-	known, err := d.facts(ctx, digests, tried)
+	known, err := d.facts(ctx, digests, fresh, tried)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -193,7 +212,7 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 		return end(Undelivered, ReasonLandline)
 	}
 	w := rules.Window(r.channel, r.wide)
-	closes, open := w.ClosesAt(now, r.zones)
+	closes, open := known.closesAt(w, r, now)
 	later := func(earliest time.Time, why, over Reason) (decision, bool) {
 		at, ok := w.NextOpen(earliest, r.zones)
 		if !ok {
@@ -236,15 +255,15 @@ var held = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 const contactsSQL = `
 SELECT p.digest, count(DISTINCT (a.notification, a.no)), max(a.at), min(a.at)
-FROM unnest($1::bytea[]) AS u(digest)
-JOIN persons_index p ON p.digest = u.digest AND p.ref_kind = 1
+FROM unnest($1::bytea[], $4::bigint[]) AS u(digest, fresh)
+JOIN persons_index p ON p.digest = u.digest AND p.ref_kind = 1 AND p.ref <> u.fresh
 JOIN attempts a ON a.notification = p.ref
-WHERE a.at > $3::timestamptz - interval '24 hours' AND a.state IN (2, 4) AND a.link = ANY($2)
+WHERE a.at > $3::timestamptz - interval '24 hours' AND a.at < $3::timestamptz + interval '1 hour' AND a.state IN (2, 4) AND a.link = ANY($2)
 GROUP BY p.digest`
 
 // facts asks the database once for all rows of a claim.
-func (d *desk) facts(ctx context.Context, digests [][]byte, tried []int64) (*facts, error) {
-	f := &facts{optOuts: map[citizen.Digest][]string{}, contacts: map[citizen.Digest]contacts{}}
+func (d *desk) facts(ctx context.Context, digests [][]byte, fresh, tried []int64) (*facts, error) {
+	f := &facts{optOuts: map[citizen.Digest][]string{}, contacts: map[citizen.Digest]contacts{}, windows: map[int32]closing{}}
 	if len(digests) == 0 {
 		return f, nil
 	}
@@ -258,7 +277,7 @@ func (d *desk) facts(ctx context.Context, digests [][]byte, tried []int64) (*fac
 		})
 		return err
 	})
-	b.Queue(contactsSQL, digests, d.channelLinks(), d.now()).Query(func(rows pgx.Rows) error {
+	b.Queue(contactsSQL, digests, d.channelLinks(), d.now(), fresh).Query(func(rows pgx.Rows) error {
 		var digest []byte
 		var c contacts
 		_, err := pgx.ForEachRow(rows, []any{&digest, &c.n, &c.last, &c.first}, func() error {

@@ -22,6 +22,8 @@ func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
 	w.wake = map[int32]time.Time{}
 	w.batches = map[*batch]int{}
 	w.freshOnly = true
+	w.entries = make([]journal.Entry, 0, all.size())
+	w.attempts = make([]attemptRow, 0, len(all.results))
 
 	var fenced error
 	var b pgx.Batch
@@ -407,6 +409,11 @@ func (w *writing) nextChannel(ctx context.Context, tx pgx.Tx, r *run, failed att
 	return false, nil
 }
 
+const (
+	copyAttemptsSQL = `COPY attempts (notification, at, entry, run, link, no, sequence, segment, segments, state, message_id, code) FROM STDIN BINARY`
+	copyOutcomesSQL = `COPY outcomes (id, at, entry, state, sequence, attempt, link, reason, code) FROM STDIN BINARY`
+)
+
 // carryOut writes the plan: journal first, so that rows can name their entries, then everything else in one pipeline and two copies.
 func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 	if w.assumed && !w.freshOnly {
@@ -417,9 +424,10 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	var b pgx.Batch
-	if len(w.gone.ids) > 0 {
-		b.Queue(`DELETE FROM outbox o USING unnest($1::int[], $2::timestamptz[], $3::bigint[]) AS u(run, due_at, id)
-			WHERE o.run = u.run AND o.due_at = u.due_at AND o.id = u.id`, w.gone.runs, w.gone.dues, w.gone.ids)
+	if len(w.gone.keys) > 0 {
+		runs, dues, first, last := w.gone.ranges()
+		b.Queue(`DELETE FROM outbox o USING unnest($1::int[], $2::timestamptz[], $3::bigint[], $4::bigint[]) AS u(run, due_at, first, last)
+			WHERE o.run = u.run AND o.due_at = u.due_at AND o.id BETWEEN u.first AND u.last`, runs, dues, first, last)
 	}
 	for _, o := range w.back {
 		b.Queue(`INSERT INTO outbox (run, tries, sequence, due_at, id) VALUES ($1, $2, $3, $4, $5)`, o.run, o.tries, o.sequence, o.due, int64(o.id))
@@ -467,22 +475,42 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 		}
 	}
 	if len(w.attempts) > 0 {
-		if _, err := tx.CopyFrom(ctx, pgx.Identifier{"attempts"},
-			[]string{"notification", "at", "entry", "run", "link", "no", "sequence", "segment", "segments", "state", "message_id", "code"},
-			pgx.CopyFromSlice(len(w.attempts), func(i int) ([]any, error) {
-				a := &w.attempts[i]
-				return []any{int64(a.id), a.at, ids[a.entry], a.run, a.link, a.no, a.sequence, a.segment, a.segments, int16(a.state), a.messageID, a.code}, nil
-			})); err != nil {
+		c := newCopying(len(w.attempts), 130)
+		for i := range w.attempts {
+			a := &w.attempts[i]
+			c.row(12)
+			c.bigint(int64(a.id))
+			c.timestamptz(a.at)
+			c.bigint(ids[a.entry])
+			c.integer(a.run)
+			c.smallint(a.link)
+			c.smallint(a.no)
+			c.smallint(a.sequence)
+			c.smallint(a.segment)
+			c.smallint(a.segments)
+			c.smallint(int16(a.state))
+			c.text(a.messageID)
+			c.text(a.code)
+		}
+		if err := c.send(ctx, tx, copyAttemptsSQL); err != nil {
 			return fmt.Errorf("copy attempts: %w", err)
 		}
 	}
 	if w.freshOnly && len(w.endOrder) > 0 {
-		_, err := tx.CopyFrom(ctx, pgx.Identifier{"outcomes"},
-			[]string{"id", "at", "entry", "state", "sequence", "attempt", "link", "reason", "code"},
-			pgx.CopyFromSlice(len(w.endOrder), func(i int) ([]any, error) {
-				e := w.endOrder[i]
-				return []any{int64(e.id), e.at, ids[e.entry], int16(e.state), e.sequence, e.attempt, e.link, string(e.reason), e.code}, nil
-			}))
+		c := newCopying(len(w.endOrder), 90)
+		for _, e := range w.endOrder {
+			c.row(9)
+			c.bigint(int64(e.id))
+			c.timestamptz(e.at)
+			c.bigint(ids[e.entry])
+			c.smallint(int16(e.state))
+			c.smallint(e.sequence)
+			c.smallint(e.attempt)
+			c.smallint(e.link)
+			c.text(string(e.reason))
+			c.text(e.code)
+		}
+		err := c.send(ctx, tx, copyOutcomesSQL)
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code == "23505" {
 			return errNotFresh

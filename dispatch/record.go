@@ -1,10 +1,12 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -323,14 +325,35 @@ type writing struct {
 	xid       string
 }
 
+// outKeys are rows of the outbox, by ranges of ids that follow each other.
 type outKeys struct {
-	runs []int32
-	dues []time.Time
-	ids  []int64
+	keys []outKey
+}
+
+type outKey struct {
+	run int32
+	due time.Time
+	id  NotificationID
 }
 
 func (k *outKeys) add(run int32, due time.Time, id NotificationID) {
-	k.runs, k.dues, k.ids = append(k.runs, run), append(k.dues, due), append(k.ids, int64(id))
+	k.keys = append(k.keys, outKey{run, due, id})
+}
+
+// ranges are the arguments of the statement that deletes them.
+func (k *outKeys) ranges() (runs []int32, dues []time.Time, first, last []int64) {
+	slices.SortFunc(k.keys, func(a, b outKey) int {
+		return cmp.Or(cmp.Compare(a.run, b.run), a.due.Compare(b.due), cmp.Compare(a.id, b.id))
+	})
+	for i, o := range k.keys {
+		n := len(last) - 1
+		if i > 0 && runs[n] == o.run && dues[n].Equal(o.due) && last[n] >= int64(o.id)-1 {
+			last[n] = int64(o.id)
+			continue
+		}
+		runs, dues, first, last = append(runs, o.run), append(dues, o.due), append(first, int64(o.id)), append(last, int64(o.id))
+	}
+	return runs, dues, first, last
 }
 
 type outRow struct {

@@ -255,6 +255,35 @@ func TestOptOutCapsGapLandlineAndTermEndOrMoveARow(t *testing.T) {
 	}
 }
 
+func TestDayCapHoldsARowUntilTomorrowOrSuppressesIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules.PerDay = map[string]int{"sms": 2}
+	wire := newFakeWire()
+	phone := phoneOf(55, 5)
+	share := func(until time.Time) admit {
+		return admit{rows: 1, lane: LaneNormal, edit: func(_ int, r *Row) {
+			r.Content.Phones = []citizen.Phone{phone}
+			r.ValidUntil = until
+		}}
+	}
+	w.start("a", w.pool(wire, nil))
+	for range 2 {
+		w.awaitState(w.admit(share(time.Time{})), Delivered, 1)
+	}
+	third := w.admit(share(time.Time{}))
+	w.awaitState(w.admit(share(time.Now().Add(5*time.Hour))), Suppressed, 1)
+	w.await("the third waits for tomorrow", func() bool {
+		return w.int(`SELECT count(*) FROM outbox WHERE id >> 24 = $1 AND due_at > now() + interval '23 hours'`, third) == 1
+	})
+	if n := w.int(`SELECT count(*) FROM outcomes WHERE reason = 'cap'`); n != 1 {
+		t.Errorf("%d suppressed by the cap, want 1", n)
+	}
+	if _, sent := wire.count(); sent != 2 {
+		t.Errorf("%d messages to one phone in a day, at most 2 are allowed", sent)
+	}
+}
+
 func TestUnconfirmedAfterTheGiveUpTimeAndRaisedByALateReceipt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

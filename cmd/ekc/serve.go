@@ -3,9 +3,14 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
+
+// gcPercent trades a few tens of megabytes for a tenth of the CPU a message; GOGC overrides it.
+const gcPercent = 300
 
 func (a *app) serveCommand() *cobra.Command {
 	var names []string
@@ -28,6 +33,9 @@ answers /healthz, /readyz and /metrics.`,
 			listener, err := net.Listen("tcp", c.HTTP.Addr)
 			if err != nil {
 				return &exitError{exitFailed, fmt.Errorf("open the HTTP door: %w", err)}
+			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(gcPercent)
 			}
 			h := &hub{config: c, roles: performs, log: newLog(c.Log, cmd.ErrOrStderr()), listener: listener}
 			return h.run(cmd.Context())

@@ -48,3 +48,20 @@ func MaskNumbers(s string) string {
 	}
 	return b.String()
 }
+
+// numberRun is what a phone or a SNILS may look like inside other text.
+var numberRun = regexp.MustCompile(`\+?\d[\d ()-]{8,16}\d`)
+
+// HoldsPersonal tells a mobile phone or a SNILS inside what is kept in the clear: a row's external id, a list's name, a reason. A
+// landline or a free number is an office's more often than a person's and passes.
+func HoldsPersonal(text string) bool {
+	for _, run := range numberRun.FindAllString(text, -1) {
+		if p, err := ParsePhone(run); err == nil && p.Kind() == Mobile {
+			return true
+		}
+		if n, padded, err := ParseSNILS(run); err == nil && !padded && !n.IsZero() {
+			return true
+		}
+	}
+	return false
+}

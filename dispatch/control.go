@@ -89,7 +89,6 @@ func optOutCovers(scopes []string, agency string) bool {
 type control struct {
 	db   *pgxpool.Pool
 	busy func() []int32 // runs that have something claimed
-	now  func() time.Time
 	snap atomic.Pointer[snapshot]
 }
 

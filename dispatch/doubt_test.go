@@ -26,11 +26,21 @@ func TestCommitInDoubtIsLookedUpBeforeItIsDoneAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// The setting takes effect when the checkpointer has read it: from the first commit that waits.
+	probing := make(chan struct{})
+	go func() {
+		defer close(probing)
+		for err := error(nil); err == nil; {
+			_, err = w.db.Exec(context.Background(), `INSERT INTO followers (name) VALUES (gen_random_uuid()::text)`)
+		}
+	}()
+	waiting := func(n int) func() bool {
+		return func() bool { return w.int(`SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`) >= n }
+	}
+	w.await("a commit waits", waiting(1))
 	recorded := make(chan error, 1)
 	go func() { recorded <- w.record(d) }()
-	w.await("the commit waits", func() bool {
-		return w.int(`SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`) > 0
-	})
+	w.await("the recorder's commit waits too", waiting(2))
 	if _, err := w.db.Exec(t.Context(), `ALTER SYSTEM RESET synchronous_standby_names`); err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +51,7 @@ func TestCommitInDoubtIsLookedUpBeforeItIsDoneAgain(t *testing.T) {
 	if err := srv.Restart(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	<-probing
 	if err := <-recorded; err != nil {
 		t.Fatal(err)
 	}

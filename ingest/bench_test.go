@@ -55,7 +55,7 @@ func BenchmarkVerdicts(b *testing.B) {
 
 func verdicts(b *testing.B, file []byte) int {
 	b.Helper()
-	r, _, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
+	r, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func BenchmarkXLSX(b *testing.B) {
 	b.Run("own", func(b *testing.B) {
 		done := 0
 		for b.Loop() {
-			r, _, err := openRows(bytes.NewReader(file.Bytes()), int64(file.Len()), testLimits)
+			r, err := openRows(bytes.NewReader(file.Bytes()), int64(file.Len()), testLimits)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -170,7 +170,7 @@ func (c *checker) checkID(out *checked, r sheetRow) {
 	case len(id) > 4*maxExternalID || utf8.RuneCountInString(id) > maxExternalID || strings.ContainsAny(id, "\n\t\r"):
 		out.add(RuleIDForm, fieldExternalID)
 		return
-	case looksPersonal(id):
+	case citizen.HoldsPersonal(id):
 		out.add(RuleIDPersonal, fieldExternalID)
 		return
 	default:
@@ -188,24 +188,6 @@ func (c *checker) hashID(r sheetRow) uint64 {
 		id = strconv.Itoa(r.No)
 	}
 	return maphash.String(c.seed, id)
-}
-
-// looksPersonal tells a mobile phone or a SNILS put where everybody will see it.
-func looksPersonal(id string) bool {
-	digits := 0
-	for i := range len(id) {
-		if id[i] >= '0' && id[i] <= '9' {
-			digits++
-		}
-	}
-	if digits < 10 || digits > 11 {
-		return false
-	}
-	if p, err := citizen.ParsePhone(id); err == nil && p.Kind() == citizen.Mobile {
-		return true
-	}
-	n, padded, err := citizen.ParseSNILS(id)
-	return err == nil && !padded && !n.IsZero()
 }
 
 func (c *checker) checkPhones(out *checked, cells []string) {

@@ -17,7 +17,7 @@ var testLimits = Limits{}.withDefaults()
 
 // rowsOf reads a whole file; each row is its number and its cells joined by "|".
 func rowsOf(file []byte, limits Limits) ([]string, error) {
-	r, _, err := openRows(bytes.NewReader(file), int64(len(file)), limits)
+	r, err := openRows(bytes.NewReader(file), int64(len(file)), limits)
 	if err != nil {
 		return nil, err
 	}

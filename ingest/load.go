@@ -117,6 +117,10 @@ func checkFields(h *Header) error {
 		return bad("ordered_by")
 	case len(h.Sender) > 64 || badCharacters(h.Sender):
 		return bad("sender")
+	case citizen.HoldsPersonal(h.Name): // these are shown to everybody who sees the list
+		return bad("name")
+	case citizen.HoldsPersonal(h.OrderedBy):
+		return bad("ordered_by")
 	}
 	plan, ok := ParseChannels(strings.Join(h.Channels, ","))
 	if !ok {

@@ -53,27 +53,27 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// openRows recognises a file by its content, never by its name, and returns its reader and its format, "xlsx" or "csv".
-func openRows(file io.ReaderAt, size int64, limits Limits) (rowReader, string, error) {
+// openRows recognises a file by its content, never by its name, and returns its reader.
+func openRows(file io.ReaderAt, size int64, limits Limits) (rowReader, error) {
 	if size > limits.FileBytes {
-		return nil, "", ErrTooLarge.with(limits.FileBytes >> 20)
+		return nil, ErrTooLarge.with(limits.FileBytes >> 20)
 	}
 	head := make([]byte, min(size, 4096))
 	if _, err := io.ReadFull(io.NewSectionReader(file, 0, size), head); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if len(head) == 0 {
-		return nil, "", ErrEmptyFile
+		return nil, ErrEmptyFile
 	}
 	if fault := foreignFormat(file, size, head); fault != nil {
-		return nil, "", fault
+		return nil, fault
 	}
 	if bytes.HasPrefix(head, []byte("PK\x03\x04")) {
 		r, err := openXLSX(file, size, limits)
-		return orNil(r, err), "xlsx", err
+		return orNil(r, err), err
 	}
 	r, err := openCSV(file, size, limits)
-	return orNil(r, err), "csv", err
+	return orNil(r, err), err
 }
 
 func orNil[R rowReader](r R, err error) rowReader {

@@ -84,7 +84,7 @@ func TestSamplesGetTheVerdictsOfTheManifest(t *testing.T) {
 // numbersAskFor holds the phones of a sample against the simulator's table.
 func numbersAskFor(t *testing.T, s *fixtures.Sample, file []byte) {
 	t.Helper()
-	rows, _, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
+	rows, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestSampleTerritoriesAreOfElevenOffsets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, _, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
+	r, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
 	if err != nil {
 		t.Fatal(err)
 	}

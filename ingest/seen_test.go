@@ -25,7 +25,7 @@ func TestLookingAheadChangesNoVerdict(t *testing.T) {
 	}
 	verdicts := func(ahead bool) (all []string, k *checker) {
 		open := func() (*header, []sheetRow, rowReader) {
-			r, _, err := openRows(strings.NewReader(file.String()), int64(file.Len()), testLimits)
+			r, err := openRows(strings.NewReader(file.String()), int64(file.Len()), testLimits)
 			if err != nil {
 				t.Fatal(err)
 			}

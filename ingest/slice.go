@@ -82,9 +82,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 				return t, ErrTooManyRows.with(s.cfg.Limits.Rows)
 			}
 			sl.rows++
-			if err := s.put(sl, k.check(row), &ordinal, admitted); err != nil {
-				return t, err
-			}
+			sl.put(k.check(row), &ordinal, admitted)
 		}
 		t.accepted += int(ordinal - sl.first)
 		switch {
@@ -109,22 +107,21 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 }
 
 // put adds a row to its slice.
-func (s *Service) put(sl *slice, row checked, ordinal *int32, admitted bool) error {
+func (sl *slice) put(row checked, ordinal *int32, admitted bool) {
 	if !row.ok {
 		if !admitted {
 			sl.bad = append(sl.bad, row)
 		}
-		return nil
+		return
 	}
 	row.row.Ordinal = *ordinal
 	row.row.Part = int32(sl.part)
 	*ordinal++
 	if admitted {
-		return nil
+		return
 	}
 	sl.good = append(sl.good, row)
 	sl.add(&sl.good[len(sl.good)-1].row)
-	return nil
 }
 
 // add makes the row a part of what the slice's digest commits to: everything that decides what is sent, to whom, how and when.
@@ -167,7 +164,7 @@ func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k 
 	if c.format == formatTable {
 		rows, k.header, err = openTable(file, c.size)
 	} else {
-		if rows, _, err = openRows(file, c.size, s.cfg.Limits); err == nil {
+		if rows, err = openRows(file, c.size, s.cfg.Limits); err == nil {
 			k.header, pending, err = readHeader(rows)
 		}
 	}
@@ -185,7 +182,7 @@ func (s *Service) lookAhead(k *checker, c claim, file io.ReaderAt) error {
 	var err error
 	if c.format == formatTable {
 		rows, _, err = openTable(file, c.size)
-	} else if rows, _, err = openRows(file, c.size, s.cfg.Limits); err == nil {
+	} else if rows, err = openRows(file, c.size, s.cfg.Limits); err == nil {
 		_, pending, err = readHeader(rows)
 	}
 	if err != nil {

@@ -129,7 +129,8 @@ func (p *packing) pack(entries []Entry) error {
 	for i := range entries {
 		e := &entries[i]
 		key := keyOf(e)
-		g, ok := int32(0), false
+		var g int32
+		var ok bool
 		if n := len(p.of); n > 0 && p.keys[p.of[n-1]] == key {
 			g, ok = p.of[n-1], true
 		} else {

@@ -134,7 +134,7 @@ func (v *verifier) stretch(ctx context.Context, from, to int64) error {
 			v.lastRow = r.firstID
 			v.report.Rows++
 		}
-		return v.leaf(position, id, leafHash(b), roots)
+		return v.leaf(position, leafHash(b), roots)
 	})
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (v *verifier) stretch(ctx context.Context, from, to int64) error {
 	return nil
 }
 
-func (v *verifier) leaf(position, id int64, hash []byte, roots map[int64][]byte) error {
+func (v *verifier) leaf(position int64, hash []byte, roots map[int64][]byte) error {
 	if err := v.block.Append(hash, nil); err != nil {
 		return err
 	}

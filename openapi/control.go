@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/journal"
 )
@@ -146,7 +147,7 @@ func (s *Server) createStop(ctx context.Context, p journal.Principal, in *struct
 	}
 	scope, target := dispatch.StopScope(in.Body.Scope), in.Body.Target
 	switch {
-	case holdsPersonal(in.Body.Reason), scope != dispatch.StopList && holdsPersonal(target): // an id may look like a phone
+	case citizen.HoldsPersonal(in.Body.Reason), scope != dispatch.StopList && citizen.HoldsPersonal(target): // an id may look like a phone
 		return nil, invalid("body.reason", "expected no phone and no SNILS: the reason stays in the history")
 	case (scope == dispatch.StopAll) != (target == ""):
 		return nil, invalid("body.target", "expected a target, and none for scope all")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -263,7 +262,7 @@ func (s *Server) searchHistory(ctx context.Context, p journal.Principal, in *str
 	if in.Body.Purpose == nil {
 		return nil, problem(CodePurpose)
 	}
-	if holdsPersonal(in.Body.Purpose.Reference) || strings.ContainsFunc(in.Body.Purpose.Reference, unicode.IsControl) {
+	if citizen.HoldsPersonal(in.Body.Purpose.Reference) || strings.ContainsFunc(in.Body.Purpose.Reference, unicode.IsControl) {
 		return nil, invalid("body.purpose.reference", "expected a number of a document, not of a person")
 	}
 	by, digests, err := s.personOf(in.Body)
@@ -299,23 +298,6 @@ func (s *Server) searchHistory(ctx context.Context, p journal.Principal, in *str
 	}
 	out.Items, err = s.historyEntries(ctx, placed)
 	return answerOf(out, err)
-}
-
-// numberRun is what a phone or a SNILS may look like inside a sentence.
-var numberRun = regexp.MustCompile(`\+?\d[\d ()-]{8,16}\d`)
-
-// holdsPersonal catches a phone or a SNILS typed where a reason or a document's number belongs: it would stay in the journal for
-// good.
-func holdsPersonal(text string) bool {
-	for _, run := range numberRun.FindAllString(text, -1) {
-		if _, err := citizen.ParsePhone(run); err == nil {
-			return true
-		}
-		if _, padded, err := citizen.ParseSNILS(run); err == nil && !padded {
-			return true
-		}
-	}
-	return false
 }
 
 // personOf reads who is looked for; exactly one way of saying it is taken.

@@ -65,6 +65,10 @@ func (s *Server) idempotent(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, invalid("header.Idempotency-Key", "expected length <= 255"))
 		return
 	}
+	if citizen.HoldsPersonal(key) { // it is kept
+		s.refuse(ctx, invalid("header.Idempotency-Key", "expected no phone and no SNILS"))
+		return
+	}
 	r, w := humago.Unwrap(ctx)
 	claim := &claim{s: s, login: callOf(ctx.Context()).principal.Account, key: key, digest: newRequestDigest(r)}
 	streamed := op.Metadata[metaStream] == true

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"ekc/catalog"
+	"ekc/citizen"
 	"ekc/ingest"
 	"ekc/journal"
 )
@@ -158,7 +159,7 @@ func (s *Server) registerLists() {
 			ListPath
 			Body reasonBody
 		}) (*answer[List], error) {
-			if holdsPersonal(in.Body.Reason) {
+			if citizen.HoldsPersonal(in.Body.Reason) {
 				return nil, invalid("body.reason", "expected no phone and no SNILS: the reason stays in the history")
 			}
 			return s.listAnswer(s.doors.Lists.Refuse(ctx, p, in.uuid(), in.Body.Reason))
@@ -178,7 +179,7 @@ func (s *Server) registerLists() {
 			ListPath
 			Body reasonBody
 		}) (*answer[List], error) {
-			if holdsPersonal(in.Body.Reason) {
+			if citizen.HoldsPersonal(in.Body.Reason) {
 				return nil, invalid("body.reason", "expected no phone and no SNILS: the reason stays in the history")
 			}
 			return s.listAnswer(s.doors.Lists.Cancel(ctx, p, in.uuid(), in.Body.Reason))

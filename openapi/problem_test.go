@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"ekc/citizen"
 	"ekc/ingest"
 	"ekc/journal"
 )
@@ -201,7 +202,7 @@ func TestNumbersOfPeopleAreFoundInSentences(t *testing.T) {
 		"список 6b9d6bcd-8f0f-4d2c-9c41-4c3c8f6a0001": false,
 		"": false,
 	} {
-		if got := holdsPersonal(text); got != want {
+		if got := citizen.HoldsPersonal(text); got != want {
 			t.Errorf("%q: %t", text, got)
 		}
 	}

@@ -307,7 +307,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	go func() { defer close(swept); s.sweep(sweeping) }()
 	defer func() { stopSweeping(); <-swept }()
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); failed <- server.Serve(listener) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve HTTP: %w", err)
@@ -319,6 +320,6 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		stopStreams()
 		_ = server.Close()
 	}
-	<-failed
+	<-ended
 	return nil
 }

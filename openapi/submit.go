@@ -110,7 +110,7 @@ func (s *Server) registerSubmit() {
 			RawRequest
 		}) (*answer[ListRef], error) {
 			var ref ingest.Ref
-			err := s.readForm(ctx, in.w, in.r, io.Discard, func(h ingest.Header, file io.Reader) (err error) {
+			err := s.readForm(in.w, in.r, io.Discard, func(h ingest.Header, file io.Reader) (err error) {
 				ref, err = s.doors.Lists.Replace(ctx, p, in.uuid(), h, file)
 				return err
 			})
@@ -192,7 +192,7 @@ func (s *Server) describeUploads() {
 func (s *Server) submit(ctx context.Context, p journal.Principal, w http.ResponseWriter, r *http.Request) (ref ingest.Ref, err error) {
 	digest := requestDigest(ctx)
 	if mediaType(r) != "application/json" {
-		err = s.readForm(ctx, w, r, digest, func(h ingest.Header, file io.Reader) (err error) {
+		err = s.readForm(w, r, digest, func(h ingest.Header, file io.Reader) (err error) {
 			ref, err = s.doors.Lists.Submit(ctx, p, h, file)
 			return err
 		})
@@ -281,7 +281,7 @@ func (f ListFields) header() (ingest.Header, error) {
 
 // readForm reads the fields of a form, then hands over its file as it comes. All of it goes to the digest, part by part, since a
 // repeat has other boundaries.
-func (s *Server) readForm(ctx context.Context, w http.ResponseWriter, r *http.Request, digest io.Writer, take func(ingest.Header, io.Reader) error) error {
+func (s *Server) readForm(w http.ResponseWriter, r *http.Request, digest io.Writer, take func(ingest.Header, io.Reader) error) error {
 	if mediaType(r) != "multipart/form-data" {
 		return problem(CodeMediaType)
 	}
@@ -449,7 +449,7 @@ func (s *Server) digestUpload(w http.ResponseWriter, r *http.Request, digest io.
 		_, _ = digest.Write(body)
 		return nil
 	}
-	return s.readForm(r.Context(), w, r, digest, func(_ ingest.Header, file io.Reader) error {
+	return s.readForm(w, r, digest, func(_ ingest.Header, file io.Reader) error {
 		_, err := io.Copy(io.Discard, file)
 		return err
 	})

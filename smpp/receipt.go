@@ -133,9 +133,9 @@ func parseReceiptText(s string) receiptFields {
 		case "id":
 			f.id = clip(value, 255)
 		case "stat":
-			f.stat = clip(value, 16)
+			f.stat = word(value)
 		case "err":
-			f.err = clip(value, 16)
+			f.err = word(value)
 		case "submit date":
 			f.submitted = value
 		case "done date":
@@ -180,6 +180,22 @@ func cutReceiptKey(s string) (key, rest string, ok bool) {
 		}
 	}
 	return "", s, false
+}
+
+// word is a state or an error code as the SMSC writes it, at most 16 characters. With nine digits or more it is no code but may be
+// somebody's phone, and is not kept.
+func word(s string) string {
+	s = clip(s, 16)
+	digits := 0
+	for i := range len(s) {
+		if s[i] >= '0' && s[i] <= '9' {
+			digits++
+		}
+	}
+	if digits > 8 {
+		return ""
+	}
+	return s
 }
 
 // clip keeps the printable ASCII of s, at most n characters: what is kept may be shown.
@@ -244,7 +260,7 @@ func reasonOfStat(stat string) Reason {
 
 // parseReceiptDate reads YYMMDDhhmm with or without seconds; anything else is no date.
 func parseReceiptDate(s string, zone *time.Location) time.Time {
-	layout := ""
+	var layout string
 	switch len(s) {
 	case 10:
 		layout = "0601021504"

@@ -33,6 +33,7 @@ func TestReceiptText(t *testing.T) {
 			Receipt{MessageID: "77", State: ReceiptUndelivered, Stat: "REJECTD", Code: "1", Reason: ReasonUnknownNumber}},
 		{"underscores and capitals", "ID:AB-1 SUBMIT_DATE:2611220532 DONEDATE:2611220532 STAT:DELETED ERR:",
 			Receipt{MessageID: "AB-1", State: ReceiptUndelivered, Stat: "DELETED", Reason: ReasonDeleted, Submitted: minute, Done: minute}},
+		{"a phone where a code belongs", "id:77 stat:UNDELIV err:9657431209", Receipt{MessageID: "77", State: ReceiptUndelivered, Stat: "UNDELIV", Reason: ReasonUndelivered}},
 		{"blank after the colon", "id: 77 stat: DELIVRD err: 000", Receipt{MessageID: "77", State: ReceiptDelivered, Stat: "DELIVRD", Code: "000"}},
 		{"empty id", "id: sub:001 stat:DELIVRD", Receipt{State: ReceiptDelivered, Stat: "DELIVRD"}},
 		{"long word", "id:77 stat:DELIVERED", Receipt{MessageID: "77", State: ReceiptDelivered, Stat: "DELIVERED"}},

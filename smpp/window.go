@@ -76,15 +76,6 @@ func (w *window) take(seq uint32) (slot, bool) {
 	return taken, true
 }
 
-// cancel frees places that were never written.
-func (w *window) cancel(seq uint32) slot {
-	s := &w.slots[seq&w.mask]
-	taken := *s
-	*s = slot{}
-	w.used--
-	return taken
-}
-
 // expire gives up what was written before the moment, and remembers it for a late answer.
 func (w *window) expire(before time.Time, given func(slot)) {
 	if w.used == 0 {

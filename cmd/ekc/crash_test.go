@@ -57,10 +57,16 @@ func TestHubChild(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	h := &hub{config: config, roles: roles{api: true, sms: true}, log: log, listener: listener, changeRules: quickRules}
 	if point, count, ok := strings.Cut(os.Getenv("EKC_TEST_KILL"), ":"); ok {
+		count, sleeps := strings.CutSuffix(count, ":stop")
 		n, _ := strconv.Atoi(count)
 		var passed atomic.Int64
 		h.reached = func(p dispatch.Point) {
 			if string(p) == point && passed.Add(1) == int64(n) {
+				if sleeps {
+					_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+					time.Sleep(50 * time.Millisecond) // until it takes effect, on every thread
+					return
+				}
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {} // the signal is on its way; nothing more is done here
 			}
@@ -166,7 +172,7 @@ type child struct {
 	log  string
 }
 
-// start runs a child that kills itself at the point "name:count", or lives on with "".
+// start runs a child that kills itself at the point "name:count", falls asleep there with "name:count:stop", or lives on with "".
 func (h *crashHub) start(kill string) *child {
 	h.t.Helper()
 	h.started++

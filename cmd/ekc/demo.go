@@ -47,7 +47,6 @@ the folder with PostgreSQL's programs; without it the usual places are searched.
 type demoOptions struct {
 	once          bool
 	addr, logFile string
-	inspect       func(*demo, *people) error // for tests: called when everything has been shown and still runs; nil is nothing
 }
 
 // demo is everything the demo runs.

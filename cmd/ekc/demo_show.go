@@ -65,11 +65,6 @@ func (d *demo) show(ctx context.Context) error {
 	}
 	wrong := d.judge(all)
 	d.say("\nВсё вместе: %.0f с.", time.Since(began).Seconds())
-	if d.inspect != nil {
-		if err := d.inspect(d, p); err != nil {
-			return err
-		}
-	}
 	if d.once {
 		if wrong > 0 {
 			return &exitError{exitFound, fmt.Errorf("%d expectations of the samples were not met", wrong)}

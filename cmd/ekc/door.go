@@ -24,7 +24,7 @@ type door struct {
 	why error
 }
 
-func newDoor(listener net.Listener, c *Config) *door {
+func newDoor(listener net.Listener, c *Config) (*door, error) {
 	d := &door{listener: listener, tls: c.HTTP.TLS, served: make(chan struct{})}
 	mux := http.NewServeMux()
 	answer := func(status int, body func() any) http.HandlerFunc {
@@ -44,12 +44,12 @@ func newDoor(listener net.Listener, c *Config) *door {
 	d.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
 	d.waiting = &pausing{Listener: d.listener}
 	serve, err := d.wrap(d.waiting)
-	if err != nil { // handOver says so
-		close(d.served)
-		return d
+	if err != nil {
+		_ = listener.Close()
+		return nil, err
 	}
 	go func() { defer close(d.served); _ = d.server.Serve(serve) }()
-	return d
+	return d, nil
 }
 
 func (d *door) waits(err error) {

@@ -88,7 +88,10 @@ const openKeys = 4096
 func (h *hub) run(ctx context.Context) error {
 	h.process = processName()
 	h.registry = newRegistry()
-	door := newDoor(h.listener, h.config)
+	door, err := newDoor(h.listener, h.config)
+	if err != nil {
+		return err
+	}
 	defer door.close()
 	if err := h.open(ctx, door.waits); err != nil {
 		if ctx.Err() != nil {
@@ -119,6 +122,8 @@ func (h *hub) run(ctx context.Context) error {
 	return h.work(ctx, server, listener)
 }
 
+var errSupport = errors.New("a part the others stand on has ended")
+
 // work runs the parts. What the others need while they drain ends after them.
 func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Listener) error {
 	support, stopSupport := context.WithCancel(context.WithoutCancel(ctx))
@@ -130,6 +135,14 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 	supports.Go(func() error { return h.observe(supportCtx) })
 	supports.Go(func() error { return h.register.Run(supportCtx) })
 
+	parts.Go(func() error { // nothing goes on without its support
+		select {
+		case <-partsCtx.Done():
+			return nil
+		case <-supportCtx.Done():
+			return errSupport
+		}
+	})
 	parts.Go(func() error { return server.Serve(partsCtx, listener) })
 	if h.roles.api {
 		parts.Go(func() error { return h.lists.Run(partsCtx) })
@@ -150,7 +163,7 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 	close(stopped)
 	h.awaitOrder(support)
 	stopSupport()
-	if supportErr := supports.Wait(); err == nil {
+	if supportErr := supports.Wait(); err == nil || errors.Is(err, errSupport) {
 		err = supportErr
 	}
 	h.log.Info("stopped")

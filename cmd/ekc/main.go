@@ -60,7 +60,7 @@ func main() {
 // run is main without the process: its result is the exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	root := newRoot()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)

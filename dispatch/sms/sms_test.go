@@ -205,7 +205,8 @@ func testBehaviours(t *testing.T, pick func(smpptest.Behaviour) bool, window int
 	}
 	long := strings.Repeat("СФР: проверка. ", 8)
 	h.admit(1, phones, func(i int) string {
-		if i%2 == 0 || table[i].Code == smpptest.SegmentUndelivered {
+		// The simulator breaks the link once for each segment: two would leave a message unanswered twice.
+		if window > 1 && (i%2 == 0 || table[i].Code == smpptest.SegmentUndelivered) {
 			return long // two segments
 		}
 		return "СФР: проверка"

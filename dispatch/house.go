@@ -15,6 +15,8 @@ import (
 
 const (
 	houseEvery   = 200 * time.Millisecond
+	strayEvery   = 15 * time.Second
+	strayAfter   = time.Minute
 	giveUpEvery  = time.Second
 	giveUpMost   = 1000
 	partitionDay = 24 * time.Hour
@@ -25,7 +27,7 @@ const (
 func (d *desk) house(ctx context.Context) error {
 	tick := time.NewTicker(houseEvery)
 	defer tick.Stop()
-	var swept time.Time
+	var swept, strays time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,6 +35,12 @@ func (d *desk) house(ctx context.Context) error {
 		case <-tick.C:
 		}
 		d.forgetRuns()
+		if time.Since(strays) >= strayEvery {
+			strays = time.Now()
+			if err := d.closeStrays(ctx, strayAfter); err != nil && ctx.Err() == nil {
+				d.log.Warn("housekeeping failed", slog.Any("err", err))
+			}
+		}
 		if err := d.sleepRuns(ctx); err != nil && ctx.Err() == nil {
 			d.log.Warn("housekeeping failed", slog.Any("err", err))
 		}
@@ -78,6 +86,39 @@ func (d *desk) sleepRuns(ctx context.Context) error {
 			delete(d.runs, id)
 		}
 		d.mu.Unlock()
+	}
+	return nil
+}
+
+// closeStrays deletes leases of this holding none of whose rows is in hand: their commit was answered by a broken connection, so the claim
+// was put back. Left alone they would keep their run from being done, and mark at the next takeover what never left.
+func (d *desk) closeStrays(ctx context.Context, age time.Duration) error {
+	rows, err := d.db.Query(ctx, `SELECT batch, ids FROM leases WHERE pool = $1 AND fence = $2 AND at < clock_timestamp() - $3::interval`,
+		d.hold.pool, d.hold.fence, age)
+	if err != nil {
+		return fmt.Errorf("look for stray leases: %w", err)
+	}
+	var stray []int64
+	var batch int64
+	var ids []int64
+	if _, err := pgx.ForEachRow(rows, []any{&batch, &ids}, func() error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, id := range ids {
+			if d.inHand[NotificationID(id)] != nil {
+				return nil
+			}
+		}
+		stray = append(stray, batch)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("look for stray leases: %w", err)
+	}
+	if len(stray) == 0 {
+		return nil
+	}
+	if _, err := d.db.Exec(ctx, `DELETE FROM leases WHERE batch = ANY($1) AND fence = $2`, stray, d.hold.fence); err != nil {
+		return fmt.Errorf("close stray leases: %w", err)
 	}
 	return nil
 }

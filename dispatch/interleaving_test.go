@@ -266,3 +266,27 @@ func TestTakeoverDoesNotWaitForASettlingTransactionThatIsNotFinished(t *testing.
 		t.Errorf("the pool was taken after %s, at most ten seconds are promised", took)
 	}
 }
+
+func TestLeaseWhoseCommitWasInDoubtIsClosedOnceNothingOfItIsInHand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.admit(admit{rows: 2, lane: LaneNormal})
+	d, ch := w.deskOf("a")
+	w.claim(d)
+	if len(ch.takeAll()) != 2 {
+		t.Fatal("nothing was claimed")
+	}
+	if _, err := w.db.Exec(t.Context(), `INSERT INTO leases (run, pool, fence, ids, first_due, first_id, last_due, last_id)
+		VALUES (1, $1, $2, '{42}', now(), 42, now(), 42)`, d.hold.pool, d.hold.fence); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.closeStrays(t.Context(), -time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.int(`SELECT count(*) FROM leases WHERE 42 = ANY(ids)`); n != 0 {
+		t.Error("the stray lease is still there")
+	}
+	if n := w.int(`SELECT count(*) FROM leases`); n != 1 {
+		t.Errorf("%d leases, want the one whose rows are on the wire", n)
+	}
+}

@@ -13,7 +13,7 @@ type refs struct {
 
 type refKey uint64
 
-// refsMost bounds the memory for receipts outstanding: about 60 bytes each.
+// refsMost bounds the memory for receipts outstanding: some 150 bytes each, all in all.
 const refsMost = 4_000_000
 
 type ref struct {

@@ -3,14 +3,9 @@ package main
 import (
 	"fmt"
 	"net"
-	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
-
-// gcPercent trades a few tens of megabytes for a tenth of the CPU a message; GOGC overrides it.
-const gcPercent = 300
 
 func (a *app) serveCommand() *cobra.Command {
 	var names []string
@@ -33,9 +28,6 @@ voice and inbound have nothing to do yet. Every process answers /healthz, /ready
 			listener, err := net.Listen("tcp", c.HTTP.Addr)
 			if err != nil {
 				return &exitError{exitFailed, fmt.Errorf("open the HTTP door: %w", err)}
-			}
-			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(gcPercent)
 			}
 			h := &hub{config: c, roles: performs, log: newLog(c.Log, cmd.ErrOrStderr()), listener: listener}
 			return h.run(cmd.Context())

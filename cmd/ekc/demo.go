@@ -247,7 +247,7 @@ func demoRules(now time.Time) []catalog.Item {
 		{Head: catalog.Head{Code: catalog.RuleRetryDefault}, Title: "Повтор (демо)", Backoff: backoff(5, time.Second, 2*time.Second)},
 		{Head: catalog.Head{Code: "retry.throttled"}, Title: "Повтор при превышении скорости (демо)", Backoff: backoff(0, time.Second)},
 		{Head: catalog.Head{Code: "retry.queue_full"}, Title: "Повтор при переполненной очереди (демо)", Backoff: backoff(5, time.Second)},
-		{Head: catalog.Head{Code: "retry.system_error"}, Title: "Повтор при ошибке центра СМС (демо)", Backoff: backoff(4, time.Second)},
+		{Head: catalog.Head{Code: "retry.smsc_system_error"}, Title: "Повтор при ошибке центра СМС (демо)", Backoff: backoff(4, time.Second)},
 		{Head: catalog.Head{Code: "retry.sim_replaced"}, Title: "Повтор после замены SIM-карты (демо)", Backoff: backoff(2, 2*time.Second)},
 		{Head: catalog.Head{Code: "retry.network"}, Title: "Повтор при сбое сети (демо)", Backoff: backoff(3, time.Second)},
 	}

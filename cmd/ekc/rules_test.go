@@ -56,8 +56,8 @@ func TestRulesAreTheCataloguesNumbers(t *testing.T) {
 	if wait, ok := got.Retry(dispatch.Reason("throttled"), 1); !ok || wait != time.Second {
 		t.Errorf("retry of throttled: %v %v", wait, ok)
 	}
-	if _, ok := got.Retry(dispatch.Reason("system_error"), 4); ok {
-		t.Error("system_error has no fifth try")
+	if _, ok := got.Retry(dispatch.Reason("smsc_system_error"), 4); ok {
+		t.Error("smsc_system_error has no fifth try")
 	}
 }
 

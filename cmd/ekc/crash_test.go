@@ -108,7 +108,12 @@ const crashWindow = 100 // of the SMSC link; unrecorded is twice that
 
 func newCrashHub(t *testing.T, smsc func(*smpptest.Config), link string) *crashHub {
 	t.Helper()
-	h := &crashHub{t: t, dir: t.TempDir(), server: postgrestest.Durable(t)}
+	return newCrashHubOn(t, postgrestest.Durable(t), smsc, link)
+}
+
+func newCrashHubOn(t *testing.T, server *postgres.Server, smsc func(*smpptest.Config), link string) *crashHub {
+	t.Helper()
+	h := &crashHub{t: t, dir: t.TempDir(), server: server}
 	h.smsc = smpptest.NewServer(t, smpptest.With(func(c *smpptest.Config) {
 		c.Keep, c.ReceiptDelay, c.RedeliverIdle = false, 300*time.Millisecond, 5*time.Second
 		if smsc != nil {

@@ -24,18 +24,6 @@ type Office struct {
 	Now     func() time.Time
 }
 
-// Stop holds back what it names, in every process, until it is lifted.
-type Stop struct {
-	ID       int64
-	Scope    StopScope
-	Target   string
-	Reason   string
-	Actor    string
-	At       time.Time
-	LiftedAt *time.Time
-	LiftedBy string
-}
-
 // ErrStop says that a stop is not one of the contract's.
 var ErrStop = errors.New("stop: unknown scope, or a target that does not fit it")
 
@@ -75,16 +63,6 @@ func (o *Office) LiftStop(ctx context.Context, p journal.Principal, id int64) er
 			Data: journal.Fields("stop", fmt.Sprint(id), "scope", scope, "target", target)}})
 		return err
 	})
-}
-
-// Stops lists stops, the newest first: those in force, or with lifted also the last thousand that were.
-func (o *Office) Stops(ctx context.Context, lifted bool) ([]Stop, error) {
-	rows, err := o.DB.Query(ctx, `SELECT id, scope, target, reason, actor, at, lifted_at, lifted_by FROM stops
-		WHERE lifted_at IS NULL OR $1 ORDER BY id DESC LIMIT 1000`, lifted)
-	if err != nil {
-		return nil, fmt.Errorf("list stops: %w", err)
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Stop])
 }
 
 // PoolState is a pool, who holds it, and how its links are.

@@ -3,11 +3,12 @@ package citizen
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"ekc/postgres"
 )
 
 // RefKind says which table a reference of persons_index leads to.
@@ -57,21 +58,14 @@ func WriteIndex(ctx context.Context, tx pgx.Tx, entries []IndexEntry) error {
 	}
 	slices.SortFunc(entries, IndexEntry.compare)
 	entries = slices.Compact(entries)
-	const header = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" // PostgreSQL, COPY, Binary Format
-	buf := make([]byte, 0, len(header)+len(entries)*40+2)
-	buf = append(buf, header...)
-	for i := range entries {
+	err := postgres.CopyIn(ctx, tx, copyIndex, len(entries), func(row *postgres.CopyRow, i int) {
 		e := &entries[i]
-		buf = binary.BigEndian.AppendUint16(buf, 3)
-		buf = binary.BigEndian.AppendUint32(buf, uint32(len(e.Digest)))
-		buf = append(buf, e.Digest[:]...)
-		buf = binary.BigEndian.AppendUint32(buf, 2)
-		buf = binary.BigEndian.AppendUint16(buf, uint16(e.Ref.Kind))
-		buf = binary.BigEndian.AppendUint32(buf, 8)
-		buf = binary.BigEndian.AppendUint64(buf, uint64(e.Ref.ID))
-	}
-	buf = binary.BigEndian.AppendUint16(buf, 0xFFFF)
-	if _, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(buf), copyIndex); err != nil {
+		row.Fields(3)
+		row.Bytea(e.Digest[:])
+		row.Smallint(int16(e.Ref.Kind))
+		row.Bigint(e.Ref.ID)
+	})
+	if err != nil {
 		return fmt.Errorf("write persons index: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"ekc/citizen"
+	"ekc/postgres"
 )
 
 // Lanes: a claim takes lane 0 first, by a claimer of its own; then 1, then 2.
@@ -86,10 +87,7 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 	}
 	runs := make(map[runKey]int32)
 	runOf := make([]int32, len(rows))
-	sealed := make([][]byte, len(rows))
 	index := make([]citizen.IndexEntry, 0, 2*len(rows))
-	var plain []byte
-	size := 0
 	for i := range rows {
 		r := &rows[i]
 		key, err := a.place(list, r)
@@ -99,29 +97,28 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 		if runOf[i], err = ensureRun(ctx, tx, runs, pools, key, list, r); err != nil {
 			return err
 		}
-		id := MakeID(list.No, r.Ordinal)
-		r.Content.Salt = citizen.NewSalt()
-		plain = r.Content.encode(plain[:0])
-		sealed[i] = list.Key.Seal(nil, plain, citizen.RowAAD("notifications", int64(id)))
-		size += len(sealed[i]) + len(r.ExternalID)
 		for _, d := range r.Digests {
-			index = append(index, citizen.IndexEntry{Digest: d, Ref: citizen.Ref{Kind: citizen.RefNotification, ID: int64(id)}})
+			index = append(index, citizen.IndexEntry{Digest: d, Ref: citizen.Ref{Kind: citizen.RefNotification, ID: int64(MakeID(list.No, r.Ordinal))}})
 		}
 	}
-	content := newCopying(len(rows), 80+size/max(len(rows), 1))
-	for i := range rows {
+	var plain, sealed []byte
+	err = postgres.CopyIn(ctx, tx, copyNotificationsSQL, len(rows), func(row *postgres.CopyRow, i int) {
 		r := &rows[i]
-		content.row(8)
-		content.bigint(int64(MakeID(list.No, r.Ordinal)))
-		content.integer(r.RowNo)
-		content.integer(r.Part)
-		content.smallint(int16(r.Segments))
-		content.timeOrNull(r.ValidUntil)
-		content.timeOrNull(r.InformBy)
-		content.text(r.ExternalID)
-		content.bytea(sealed[i])
-	}
-	if err := content.send(ctx, tx, copyNotificationsSQL); err != nil {
+		id := int64(MakeID(list.No, r.Ordinal))
+		r.Content.Salt = citizen.NewSalt()
+		plain = r.Content.encode(plain[:0])
+		sealed = list.Key.Seal(sealed[:0], plain, citizen.RowAAD("notifications", id))
+		row.Fields(8)
+		row.Bigint(id)
+		row.Integer(r.RowNo)
+		row.Integer(r.Part)
+		row.Smallint(int16(r.Segments))
+		row.TimestamptzOrNull(r.ValidUntil)
+		row.TimestamptzOrNull(r.InformBy)
+		row.Text(r.ExternalID)
+		row.Bytea(sealed)
+	})
+	if err != nil {
 		return fmt.Errorf("copy notifications: %w", err)
 	}
 	// In the order of the outbox's key, so that inserts append.
@@ -129,15 +126,15 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(x, y int) int { return int(runOf[x]) - int(runOf[y]) })
-	waiting := newCopying(len(rows), 34)
-	for _, i := range order {
-		waiting.row(3)
-		waiting.integer(runOf[i])
-		waiting.timestamptz(firstDue(&rows[i]))
-		waiting.bigint(int64(MakeID(list.No, rows[i].Ordinal)))
-	}
-	if err := waiting.send(ctx, tx, copyOutboxSQL); err != nil {
+	slices.SortStableFunc(order, func(x, y int) int { return int(runOf[x]) - int(runOf[y]) })
+	err = postgres.CopyIn(ctx, tx, copyOutboxSQL, len(rows), func(row *postgres.CopyRow, i int) {
+		r := &rows[order[i]]
+		row.Fields(3)
+		row.Integer(runOf[order[i]])
+		row.Timestamptz(firstDue(r))
+		row.Bigint(int64(MakeID(list.No, r.Ordinal)))
+	})
+	if err != nil {
 		return fmt.Errorf("copy outbox: %w", err)
 	}
 	return citizen.WriteIndex(ctx, tx, index)

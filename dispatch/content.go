@@ -43,32 +43,44 @@ func appendString(b []byte, s string) []byte {
 
 var errContent = errors.New("sealed content is not of a known form")
 
-// decode reads the stored form.
-func (c *Content) decode(b []byte) error {
+// decodeMessage reads what sending needs of the stored form, salt, phones and text, and returns the rest.
+func (c *Content) decodeMessage(b []byte) (rest []byte, err error) {
 	if len(b) < 1+len(c.Salt) || b[0] != contentVersion {
-		return errContent
+		return nil, errContent
 	}
 	copy(c.Salt[:], b[1:])
 	b = b[1+len(c.Salt):]
 	n, used := binary.Uvarint(b)
 	if used <= 0 || n > 16 {
-		return errContent
+		return nil, errContent
 	}
 	b = b[used:]
 	c.Phones = c.Phones[:0]
 	for range n {
 		var s string
 		if s, b = takeString(b); b == nil {
-			return errContent
+			return nil, errContent
 		}
 		p, err := citizen.ParsePhone(s)
 		if err != nil {
-			return fmt.Errorf("sealed phone: %w", err)
+			return nil, fmt.Errorf("sealed phone: %w", err)
 		}
 		c.Phones = append(c.Phones, p)
 	}
+	if c.Text, b = takeString(b); b == nil {
+		return nil, errContent
+	}
+	return b, nil
+}
+
+// decode reads the stored form.
+func (c *Content) decode(b []byte) error {
+	b, err := c.decodeMessage(b)
+	if err != nil {
+		return err
+	}
 	var snils, family, first, patronymic string
-	for _, field := range [...]*string{&c.Text, &snils, &family, &first, &patronymic, &c.Language, &c.Ext} {
+	for _, field := range [...]*string{&snils, &family, &first, &patronymic, &c.Language, &c.Ext} {
 		if *field, b = takeString(b); b == nil {
 			return errContent
 		}
@@ -79,7 +91,6 @@ func (c *Content) decode(b []byte) error {
 	}
 	c.Person = citizen.Person{Family: citizen.Name(family), First: citizen.Name(first), Patronymic: citizen.Name(patronymic)}
 	if snils != "" {
-		var err error
 		if c.Person.SNILS, _, err = citizen.ParseSNILS(snils); err != nil {
 			return fmt.Errorf("sealed SNILS: %w", err)
 		}

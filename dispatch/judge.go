@@ -89,14 +89,15 @@ type contacts struct {
 
 // judge opens the claimed rows and decides of each whether it may leave now. What it lets through is checked once more by Allowed.
 func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules *Rules, now time.Time) ([]*Attempt, []decision, error) {
-	var attempts []*Attempt
+	attempts := make([]*Attempt, 0, len(rows))
 	var decisions []decision
 	var tried []int64
 	digests := make([][]byte, 0, len(rows))
 	fresh := make([]int64, 0, len(rows)) // beside digests: the row they are asked for, when it was never tried and so is no contact itself
+	opener := d.opener(len(rows))
 	for _, c := range rows {
 		r := d.run(c.run)
-		a, err := d.open(ctx, r, c)
+		a, err := opener.open(ctx, r, c)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -131,32 +132,43 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 	return kept, decisions, nil
 }
 
-// open unseals a row. A nil attempt means that it cannot be read by anybody.
-func (d *desk) open(ctx context.Context, r *run, c *claimed) (*Attempt, error) {
-	key, err := d.keyring.Key(ctx, d.db, r.dataKey)
+// opener unseals the rows of one claim. What each row needs memory for, it has for all at once.
+type opener struct {
+	*desk
+	made    []Attempt // the attempts; never grown, since they are pointed at
+	plain   []byte
+	content Content
+}
+
+func (d *desk) opener(rows int) *opener { return &opener{desk: d, made: make([]Attempt, 0, rows)} }
+
+// open unseals one of the rows. A nil attempt means that it cannot be read by anybody.
+func (o *opener) open(ctx context.Context, r *run, c *claimed) (*Attempt, error) {
+	key, err := o.keyring.Key(ctx, o.db, r.dataKey)
 	if errors.Is(err, citizen.ErrKeyDestroyed) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data key of list %d: %w", r.listNo, err)
 	}
-	plain, err := key.Open(nil, c.sealed, citizen.RowAAD("notifications", int64(c.id)))
-	var content Content
+	o.plain, err = key.Open(o.plain[:0], c.sealed, citizen.RowAAD("notifications", int64(c.id)))
 	if err == nil {
-		err = content.decode(plain)
+		_, err = o.content.decodeMessage(o.plain)
 	}
-	if err != nil || len(content.Phones) == 0 {
-		d.log.Error("sealed content could not be read", "notification_id", c.id.String(), "err", err)
+	if err != nil || len(o.content.Phones) == 0 {
+		o.log.Error("sealed content could not be read", "notification_id", c.id.String(), "err", err)
 		return nil, nil
 	}
 	c.sealed = nil
-	to := content.Phones[0]
-	digests, err := d.keyring.PhoneDigests(to)
+	to := o.content.Phones[0]
+	digests, err := o.keyring.PhoneDigests(to)
 	if err != nil {
 		return nil, fmt.Errorf("digest: %w", err)
 	}
-	return &Attempt{ID: c.id, No: c.tries + 1, Agency: r.agency, Sender: r.sender, To: to, Text: content.Text, Single: r.lane == LaneSingle,
-		run: r, row: c, digest: digests[0], older: digests[1:], judged: d.now(), commitment: citizen.Commitment([]byte(content.Text), content.Salt)}, nil
+	o.made = append(o.made, Attempt{ID: c.id, No: c.tries + 1, Agency: r.agency, Sender: r.sender, To: to, Text: o.content.Text, Single: r.lane == LaneSingle,
+		run: r, row: c, digest: digests[0], older: digests[1:], judged: o.now(),
+		commitment: citizen.Commitment([]byte(o.content.Text), o.content.Salt)})
+	return &o.made[len(o.made)-1], nil
 }
 
 // verdict is the rule book for one row: send is true when it may leave now.

@@ -13,6 +13,7 @@ import (
 
 	"ekc/citizen"
 	"ekc/journal"
+	"ekc/postgres"
 )
 
 // write makes the plan and carries it out in tx.
@@ -475,42 +476,40 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 		}
 	}
 	if len(w.attempts) > 0 {
-		c := newCopying(len(w.attempts), 130)
-		for i := range w.attempts {
+		err := postgres.CopyIn(ctx, tx, copyAttemptsSQL, len(w.attempts), func(row *postgres.CopyRow, i int) {
 			a := &w.attempts[i]
-			c.row(12)
-			c.bigint(int64(a.id))
-			c.timestamptz(a.at)
-			c.bigint(ids[a.entry])
-			c.integer(a.run)
-			c.smallint(a.link)
-			c.smallint(a.no)
-			c.smallint(a.sequence)
-			c.smallint(a.segment)
-			c.smallint(a.segments)
-			c.smallint(int16(a.state))
-			c.text(a.messageID)
-			c.text(a.code)
-		}
-		if err := c.send(ctx, tx, copyAttemptsSQL); err != nil {
+			row.Fields(12)
+			row.Bigint(int64(a.id))
+			row.Timestamptz(a.at)
+			row.Bigint(ids[a.entry])
+			row.Integer(a.run)
+			row.Smallint(a.link)
+			row.Smallint(a.no)
+			row.Smallint(a.sequence)
+			row.Smallint(a.segment)
+			row.Smallint(a.segments)
+			row.Smallint(int16(a.state))
+			row.Text(a.messageID)
+			row.Text(a.code)
+		})
+		if err != nil {
 			return fmt.Errorf("copy attempts: %w", err)
 		}
 	}
 	if w.freshOnly && len(w.endOrder) > 0 {
-		c := newCopying(len(w.endOrder), 90)
-		for _, e := range w.endOrder {
-			c.row(9)
-			c.bigint(int64(e.id))
-			c.timestamptz(e.at)
-			c.bigint(ids[e.entry])
-			c.smallint(int16(e.state))
-			c.smallint(e.sequence)
-			c.smallint(e.attempt)
-			c.smallint(e.link)
-			c.text(string(e.reason))
-			c.text(e.code)
-		}
-		err := c.send(ctx, tx, copyOutcomesSQL)
+		err := postgres.CopyIn(ctx, tx, copyOutcomesSQL, len(w.endOrder), func(row *postgres.CopyRow, i int) {
+			e := w.endOrder[i]
+			row.Fields(9)
+			row.Bigint(int64(e.id))
+			row.Timestamptz(e.at)
+			row.Bigint(ids[e.entry])
+			row.Smallint(int16(e.state))
+			row.Smallint(e.sequence)
+			row.Smallint(e.attempt)
+			row.Smallint(e.link)
+			row.Text(string(e.reason))
+			row.Text(e.code)
+		})
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code == "23505" {
 			return errNotFresh

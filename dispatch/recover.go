@@ -103,8 +103,9 @@ func (d *desk) markUncertain(ctx context.Context, tx pgx.Tx, r *run, rows []*cla
 	w := &writing{d: d, now: now, rules: d.rules(), wake: map[int32]time.Time{}}
 	w.entry(journal.Entry{Kind: journal.LeaseRecovered, At: now, Agency: r.agency, ListNo: r.listNo, Channel: r.channel, Link: d.name,
 		Count: len(rows), Reason: string(m.reason)})
+	opener := d.opener(len(rows))
 	for _, c := range rows {
-		a, err := d.open(ctx, r, c)
+		a, err := opener.open(ctx, r, c)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const takeSQL = `
@@ -54,9 +55,20 @@ func (d *desk) take(ctx context.Context, picks []pick) ([]*claimed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take from outbox: %w", err)
 	}
-	read, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*claimed, error) {
-		c := new(claimed)
-		return c, row.Scan(&c.run, &c.tries, &c.sequence, &c.due, (*int64)(&c.id))
+	most := 0
+	for _, n := range limits {
+		most += int(n)
+	}
+	var c claimed
+	slab := make([]claimed, 0, min(most, claimMost)) // one piece of memory for all
+	read := make([]*claimed, 0, min(most, claimMost))
+	_, err = pgx.ForEachRow(rows, []any{&c.run, &c.tries, &c.sequence, &c.due, (*int64)(&c.id)}, func() error {
+		if len(slab) == cap(slab) {
+			slab = make([]claimed, 0, claimMost)
+		}
+		slab = append(slab, c)
+		read = append(read, &slab[len(slab)-1])
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take from outbox: %w", err)
@@ -68,6 +80,9 @@ func (d *desk) take(ctx context.Context, picks []pick) ([]*claimed, error) {
 	}
 	return fresh, nil
 }
+
+// sealedAbout is what a sealed row takes, in bytes, for one of one or two segments.
+const sealedAbout = 320
 
 // contents reads what the claimed rows are about.
 func (d *desk) contents(ctx context.Context, rows []*claimed) error {
@@ -90,10 +105,14 @@ func (d *desk) contents(ctx context.Context, rows []*claimed) error {
 	}
 	var id int64
 	var row claimed
-	_, err = pgx.ForEachRow(found, []any{&id, &row.segments, &row.valid, &row.inform, &row.sealed}, func() error {
+	var sealed pgtype.DriverBytes                 // of the connection's buffer
+	all := make([]byte, 0, sealedAbout*len(rows)) // one piece of memory for all; when it is too small the rest gets another
+	_, err = pgx.ForEachRow(found, []any{&id, &row.segments, &row.valid, &row.inform, &sealed}, func() error {
 		c := byID[NotificationID(id)]
-		c.segments, c.valid, c.inform, c.sealed = row.segments, row.valid, row.inform, row.sealed
-		row.valid, row.inform, row.sealed = nil, nil, nil
+		from := len(all)
+		all = append(all, sealed...)
+		c.segments, c.valid, c.inform, c.sealed = row.segments, row.valid, row.inform, all[from:]
+		row.valid, row.inform = nil, nil
 		return nil
 	})
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"ekc/postgres"
 )
 
 const (
@@ -17,8 +19,6 @@ const (
 	maxRow    = 256     // entries in a journal row
 	// maxSpread is how far the times inside a row lie from its column at: a search by time may trust the column that far.
 	maxSpread = time.Minute
-	// rowsPerInsert bounds one statement to a few megabytes.
-	rowsPerInsert = 64
 )
 
 // Writer numbers and appends entries. One serves a whole process; its methods may be called concurrently.
@@ -97,14 +97,13 @@ func keyOf(e *Entry) groupKey { return groupKey{e.Kind, e.Agency, e.Actor, e.Pur
 
 // packing turns a batch into journal rows: entries of one kind, list, agency, actor and purpose stand together, in their order.
 type packing struct {
-	group   map[groupKey]int32
-	keys    []groupKey
-	of      []int32 // group of each entry
-	ends    []int32 // where the entries of each group end in order
-	order   []int32 // entries, group by group
-	bytes   []byte
-	rows    []packedRow
-	columns columns
+	group map[groupKey]int32
+	keys  []groupKey
+	of    []int32 // group of each entry
+	ends  []int32 // where the entries of each group end in order
+	order []int32 // entries, group by group
+	bytes []byte
+	rows  []packedRow
 }
 
 type packedRow struct {
@@ -118,7 +117,6 @@ type packedRow struct {
 func (p *packing) reset() {
 	clear(p.group)
 	clear(p.keys)
-	p.columns.reset()
 	if cap(p.bytes) > 4<<20 {
 		*p = packing{group: make(map[groupKey]int32)}
 	}
@@ -195,59 +193,38 @@ func (p *packing) add(e *Entry, g int32) error {
 	return nil
 }
 
-// columns are the arguments of one insertSQL.
-type columns struct {
-	firstIDs, listNos                 []int64
-	counts                            []int16
-	kinds, agencies, actors, purposes []string
-	ats                               []time.Time
-	entries                           [][]byte
-}
+const (
+	copyRowsSQL = `COPY journal (first_id, count, kind, agency, actor, purpose, list_no, at, entries) FROM STDIN BINARY`
+	unplacedSQL = `INSERT INTO unplaced (first_id, count) VALUES ($1, $2)`
+)
 
-func (c *columns) reset() {
-	clear(c.kinds)
-	clear(c.agencies)
-	clear(c.actors)
-	clear(c.purposes)
-	c.firstIDs, c.listNos, c.counts, c.ats, c.entries = c.firstIDs[:0], c.listNos[:0], c.counts[:0], c.ats[:0], c.entries[:0]
-	c.kinds, c.agencies, c.actors, c.purposes = c.kinds[:0], c.agencies[:0], c.actors[:0], c.purposes[:0]
-}
-
-const insertSQL = `INSERT INTO journal (first_id, count, kind, agency, actor, purpose, list_no, at, entries)
-	SELECT first_id, count, kind, agency, actor, purpose, nullif(list_no, 0), at, entries
-	FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[], $9::bytea[])
-		AS row (first_id, count, kind, agency, actor, purpose, list_no, at, entries)`
-
-const insertLastSQL = `WITH rows AS (` + insertSQL + `) INSERT INTO unplaced (first_id, count) VALUES ($10, $11)`
-
-// insert writes the rows in one round trip, a second one for each further rowsPerInsert of them.
+// insert writes the rows, numbered from first, and the mark for the sequencer.
 func (p *packing) insert(ctx context.Context, tx pgx.Tx, first int64) error {
 	id := first
-	for rows := range slices.Chunk(p.rows, rowsPerInsert) {
-		c := &p.columns
-		c.reset()
-		for _, r := range rows {
-			key := p.keys[r.key]
-			c.firstIDs = append(c.firstIDs, id)
-			c.counts = append(c.counts, int16(r.count))
-			c.kinds = append(c.kinds, string(key.kind))
-			c.agencies = append(c.agencies, key.agency)
-			c.actors = append(c.actors, key.actor)
-			c.purposes = append(c.purposes, key.purpose)
-			c.listNos = append(c.listNos, key.list)
-			c.ats = append(c.ats, r.at)
-			c.entries = append(c.entries, p.bytes[r.begin:r.end])
-			id += int64(r.count)
-		}
-		var err error
-		if total := id - first; total < int64(len(p.of)) {
-			_, err = tx.Exec(ctx, insertSQL, c.firstIDs, c.counts, c.kinds, c.agencies, c.actors, c.purposes, c.listNos, c.ats, c.entries)
+	err := postgres.CopyIn(ctx, tx, copyRowsSQL, len(p.rows), func(row *postgres.CopyRow, i int) {
+		r := &p.rows[i]
+		key := &p.keys[r.key]
+		row.Fields(9)
+		row.Bigint(id)
+		row.Smallint(int16(r.count))
+		row.Text(string(key.kind))
+		row.Text(key.agency)
+		row.Text(key.actor)
+		row.Text(key.purpose)
+		if key.list != 0 {
+			row.Bigint(key.list)
 		} else {
-			_, err = tx.Exec(ctx, insertLastSQL, c.firstIDs, c.counts, c.kinds, c.agencies, c.actors, c.purposes, c.listNos, c.ats, c.entries, first, total)
+			row.Null()
 		}
-		if err != nil {
-			return fmt.Errorf("insert rows: %w", err)
-		}
+		row.Timestamptz(r.at)
+		row.Bytea(p.bytes[r.begin:r.end])
+		id += int64(r.count)
+	})
+	if err != nil {
+		return fmt.Errorf("copy rows: %w", err)
+	}
+	if _, err := tx.Exec(ctx, unplacedSQL, first, len(p.of)); err != nil {
+		return fmt.Errorf("mark for the sequencer: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -12,9 +13,21 @@ import (
 // rootSize is how many positions one row of roots covers. A power of two, so that every root is a node of the whole tree.
 const rootSize = 256
 
-var tree = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+var tree = compact.RangeFactory{Hash: nodeHash}
 
-func leafHash(entry []byte) []byte { return rfc6962.DefaultHasher.HashLeaf(entry) }
+// leafHash and nodeHash are those of RFC 6962 §2.1, as rfc6962.DefaultHasher has them; two of them for every entry are worth doing
+// without the memory it takes.
+func leafHash(entry []byte) []byte {
+	var b [512]byte
+	sum := sha256.Sum256(append(append(b[:0], rfc6962.RFC6962LeafHashPrefix), entry...))
+	return sum[:]
+}
+
+func nodeHash(left, right []byte) []byte {
+	var b [1 + 2*sha256.Size]byte
+	sum := sha256.Sum256(append(append(append(b[:0], rfc6962.RFC6962NodeHashPrefix), left...), right...))
+	return sum[:]
+}
 
 // rootOf returns the RFC 6962 §2.1 hash over the leaves.
 func rootOf(leaves [][]byte) []byte {

@@ -113,6 +113,7 @@ func (c Config) pool() (*pgxpool.Config, error) {
 		params["enable_seqscan"] = "off"
 		params["enable_hashjoin"] = "off"
 		params["enable_mergejoin"] = "off"
+		params["enable_bitmapscan"] = "off"
 	}
 	return pc, nil
 }

@@ -77,7 +77,12 @@ func (h *hubRole) perform(o order) (a answer, err error) {
 		return a, pprof.StartCPUProfile(f)
 	case "profiled":
 		pprof.StopCPUProfile()
-		return a, nil
+		f, err := os.Create(o.File + ".allocs")
+		if err != nil {
+			return a, err
+		}
+		defer f.Close()
+		return a, pprof.Lookup("allocs").WriteTo(f, 0)
 	}
 	return a, errors.New("no such order")
 }

@@ -159,24 +159,24 @@ func (b *bench) hubRound(ctx context.Context, no int, r *round) error {
 		return err
 	}
 	defer hub.stop()
-	profile := func(what string) {
+	profile := func(op, what string) {
 		if b.profile != "" {
-			_, _ = hub.do(order{Op: "profile", File: filepath.Join(b.profile, fmt.Sprintf("%s%d.pprof", what, no))})
+			_, _ = hub.do(order{Op: op, File: filepath.Join(b.profile, fmt.Sprintf("%s%d.pprof", what, no))})
 		}
 	}
-	profile("admission")
+	profile("profile", "admission")
 	if r.admission, err = b.stretch(ctx, hub, b.rows, order{Op: "admit", List: 1, Agency: "0001.000001", Lane: dispatch.LaneBulk, N: b.rows, Digests: b.digests}); err != nil {
 		return err
 	}
-	_, _ = hub.do(order{Op: "profiled"})
+	profile("profiled", "admission")
 	if err := runHub(ctx, hub, smsc, addr); err != nil {
 		return err
 	}
-	profile("dispatch")
+	profile("profile", "dispatch")
 	if r.sent, err = b.stretch(ctx, hub, b.rows, order{Op: "start", List: 1}, order{Op: "await", N: b.rows}); err != nil {
 		return err
 	}
-	_, _ = hub.do(order{Op: "profiled"})
+	profile("profiled", "dispatch")
 	a, err := smsc.do(order{Op: "counts"})
 	if err == nil && (a.SMSC.Accepted != b.rows || a.SMSC.Doubles > 0) {
 		err = fmt.Errorf("the SMS centre has %d messages of %d and %d doubles", a.SMSC.Accepted, b.rows, a.SMSC.Doubles)

@@ -176,7 +176,8 @@ func (c *Core) newDesk(ctx context.Context, p Pool, hold *holding, log *slog.Log
 		budget: budget{most: most, singles: max(1, most/4)},
 		runs:   map[int32]*run{}, inHand: map[NotificationID]*claimed{}, gone: map[NotificationID]struct{}{}, phones: map[citizen.Digest]touch{}}
 	d.control = &control{db: c.DB, busy: d.busyRuns}
-	d.rec = newRecorder(d)
+	known := &shared{refs: newRefs(), busy: busy{by: map[NotificationID]*writing{}}}
+	d.rec, d.heard = newRecorder(d, known), newRecorder(d, known)
 	var name string
 	var no int16
 	var own bool

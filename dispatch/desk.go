@@ -42,7 +42,8 @@ type desk struct {
 	drain    time.Duration
 	stopping <-chan struct{} // closed when the process is to end
 	control  *control
-	rec      *recorder
+	rec      *recorder // of results and decisions
+	heard    *recorder // of receipts
 	ch       Channel
 	budget   budget
 
@@ -167,6 +168,8 @@ func (d *desk) work(ctx context.Context) error {
 	// Recording goes on after the pool is lost: what came back is written if nobody has taken the pool meanwhile.
 	recordCtx, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
+	hearCtx, stopHearing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHearing()
 	d.stopping = ctx.Done()
 	errOver := errors.New("drained")
 
@@ -182,7 +185,11 @@ func (d *desk) work(ctx context.Context) error {
 	g.Go(func() error { return d.claimLoop(inner, []int16{LaneNormal, LaneBulk}, pollBulk) })
 	g.Go(func() error { return d.house(inner) })
 	g.Go(func() error {
-		err := d.rec.run(recordCtx)
+		defer stopHearing() // after the last result is recorded: no receipt waits for one any more
+		return d.rec.run(recordCtx)
+	})
+	g.Go(func() error {
+		err := d.heard.run(hearCtx)
 		if err == nil && ctx.Err() != nil {
 			return errOver // ends everything else
 		}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,17 +85,19 @@ func (w *world) claim(d *desk) int {
 	return n
 }
 
-// record makes one recording transaction of what was settled and received, and keeps receipts that came too early for the next.
+// record makes one recording transaction of what was settled and one of what was received, and keeps what has to wait for the next.
 func (w *world) record(d *desk) error {
-	all := d.rec.collect()
-	if all.size() == 0 {
-		return nil
+	var failed error
+	for _, r := range []*recorder{d.rec, d.heard} {
+		all := r.collect()
+		if all.size() == 0 {
+			continue
+		}
+		again, err := r.write(w.t.Context(), all)
+		r.putBack(again)
+		failed = errors.Join(failed, err)
 	}
-	early, err := d.rec.write(w.t.Context(), all)
-	d.rec.mu.Lock()
-	d.rec.receipts = append(early, d.rec.receipts...)
-	d.rec.mu.Unlock()
-	return err
+	return failed
 }
 
 func (w *world) mustRecord(d *desk) {

@@ -72,8 +72,8 @@ func TestSegmentReceiptIsStoredAlsoAtTheSecondTry(t *testing.T) {
 	d.Settle([]Result{accepted(ch.takeAll()[0], "s1", "s2")})
 	w.mustRecord(d)
 	d.Receipts([]Receipt{receiptOf("s1", AttemptDelivered)}, func(error) {})
-	all := d.rec.collect()
-	plan := &writing{d: d, refs: &d.rec.refs, now: time.Now(), rules: d.rules()}
+	all := d.heard.collect()
+	plan := d.heard.plan(all, false, false)
 	away := errors.New("the database went away")
 	if err := postgres.InTx(t.Context(), d.hot, func(tx pgx.Tx) error {
 		if err := plan.write(t.Context(), tx, all); err != nil {
@@ -83,7 +83,8 @@ func TestSegmentReceiptIsStoredAlsoAtTheSecondTry(t *testing.T) {
 	}); !errors.Is(err, away) {
 		t.Fatal(err)
 	}
-	if _, err := d.rec.write(t.Context(), all); err != nil {
+	d.heard.over(plan)
+	if _, err := d.heard.write(t.Context(), all); err != nil {
 		t.Fatal(err)
 	}
 	if n := w.int(`SELECT count(*) FROM attempts WHERE state = 7 AND segment = 1`); n != 1 {

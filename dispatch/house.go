@@ -189,10 +189,10 @@ func (d *desk) sweepUnconfirmed(ctx context.Context) error {
 	if len(found) > 0 {
 		done := make(chan struct{})
 		found[len(found)-1].done = done
-		d.rec.mu.Lock()
-		d.rec.giveUps = append(d.rec.giveUps, found...)
-		d.rec.mu.Unlock()
-		d.rec.signal()
+		d.heard.mu.Lock()
+		d.heard.giveUps = append(d.heard.giveUps, found...)
+		d.heard.mu.Unlock()
+		d.heard.signal()
 		select {
 		case <-done:
 		case <-ctx.Done():
@@ -217,7 +217,7 @@ func (w *writing) giveUp(ctx context.Context, tx pgx.Tx, all []giveUp) error {
 		if g.done != nil {
 			w.told = append(w.told, g.done)
 		}
-		w.dropRefs = append(w.dropRefs, w.refs.key(g.link, g.message))
+		w.dropRefs = append(w.dropRefs, w.shared.refs.key(g.link, g.message))
 		st := w.standing[g.id]
 		if st.state != Accepted || w.ends[g.id] != nil || st.attempts != g.no {
 			continue // ended meanwhile, or tried again since

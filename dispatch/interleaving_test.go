@@ -64,7 +64,8 @@ func TestRunThatGetsARowFromAnotherPoolDoesNotFallAsleepOverIt(t *testing.T) {
 	// The second is recorded; before the commit the other pool's housekeeping looks at the run.
 	d.Settle([]Result{failed(attempts[1])})
 	all := d.rec.collect()
-	plan := &writing{d: d, refs: &d.rec.refs, now: time.Now(), rules: d.rules()}
+	plan := d.rec.plan(all, false, false)
+	defer d.rec.over(plan)
 	house := make(chan error, 1)
 	err := postgres.InTx(t.Context(), d.hot, func(tx pgx.Tx) error {
 		if err := plan.write(t.Context(), tx, all); err != nil {

@@ -155,7 +155,7 @@ func TestRandomResultsAndReceiptsEndAsTheModelSays(t *testing.T) {
 				}
 				w.mustRecord(d)
 				if step == 30 { // what is in memory is gone; the database knows
-					d.rec.refs = newRefs()
+					d.rec.shared.refs = newRefs()
 				}
 			}
 			d.Settle(nil)

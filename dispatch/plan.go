@@ -23,8 +23,6 @@ func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
 	w.wake = map[int32]time.Time{}
 	w.batches = map[*batch]int{}
 	w.freshOnly = true
-	w.entries = make([]journal.Entry, 0, all.size())
-	w.attempts = make([]attemptRow, 0, len(all.results))
 
 	var fenced error
 	var b pgx.Batch
@@ -36,7 +34,7 @@ func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
 	if fenced != nil {
 		return fenced
 	}
-	all.results = joinLate(all.results)
+	all = w.mine(all)
 	if err := w.lookUpTried(ctx, tx, all); err != nil {
 		return err
 	}
@@ -65,6 +63,43 @@ func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
 	}
 	w.d.reached(PointRecording)
 	return nil
+}
+
+// mine leaves out what the other recorder's transaction may change too: it has to wait. A notification's first attempt, and what was
+// decided of it before any, are nobody else's.
+func (w *writing) mine(all work) work {
+	all.results = joinLate(all.results)
+	for i, res := range all.results {
+		if (res.Attempt.row.tries > 0 || res.Late) && !w.hold(res.Attempt.ID) {
+			if w.again.results == nil {
+				all.results = slices.Clone(all.results)
+			}
+			w.again.results = append(w.again.results, res)
+			all.results[i].Attempt = nil
+		}
+	}
+	if w.again.results != nil {
+		all.results = slices.DeleteFunc(all.results, func(res Result) bool { return res.Attempt == nil })
+	}
+	var decisions []decision
+	for _, dec := range all.decisions {
+		if dec.row.tries > 0 && !w.hold(dec.row.id) {
+			w.again.decisions = append(w.again.decisions, dec)
+		} else {
+			decisions = append(decisions, dec)
+		}
+	}
+	all.decisions = decisions
+	var giveUps []giveUp
+	for _, g := range all.giveUps {
+		if w.hold(g.id) {
+			giveUps = append(giveUps, g)
+		} else {
+			w.again.giveUps = append(w.again.giveUps, g)
+		}
+	}
+	all.giveUps = giveUps
+	return all
 }
 
 // joinLate makes an uncertain attempt whose response has come meanwhile an accepted one.
@@ -279,9 +314,8 @@ func (w *writing) result(ctx context.Context, tx pgx.Tx, res *Result) error {
 		for i, p := range parts {
 			row.segment, row.state, row.messageID, row.code = int16(i+1), p.State, p.MessageID, p.Code
 			w.attempts = append(w.attempts, row)
-			if p.State == AttemptAccepted && p.MessageID != "" && !st.state.Final() && len(parts) < 256 {
-				w.refs.add(w.refs.key(link, p.MessageID), ref{id: c.id, run: r.id, no: a.No, sequence: st.sequence, link: link,
-					segment: uint8(i + 1), segments: uint8(len(parts))})
+			if p.State == AttemptAccepted && p.MessageID != "" && !st.state.Final() {
+				w.remember(res, row)
 			}
 		}
 		if slices.ContainsFunc(parts, func(p Part) bool { return p.State == AttemptRefused }) {
@@ -325,6 +359,20 @@ func (w *writing) result(ctx context.Context, tx pgx.Tx, res *Result) error {
 	return nil
 }
 
+// remember keeps what finds the attempt behind an accepted segment's message_id: for receipts to come, and for one that came before.
+func (w *writing) remember(res *Result, row attemptRow) {
+	k := w.shared.refs.key(row.link, row.messageID)
+	if row.no == 1 && row.sequence == 1 && row.segments < 256 {
+		w.newRefs = append(w.newRefs, newRef{k, ref{id: row.id, run: row.run, segment: uint8(row.segment), segments: uint8(row.segments)}})
+	}
+	if w.slow(res) {
+		if w.own == nil {
+			w.own = map[refKey]found{}
+		}
+		w.own[k] = found{id: row.id, runID: row.run, no: row.no, sequence: row.sequence, segment: row.segment, segments: row.segments, key: k}
+	}
+}
+
 // late takes the response of an attempt that was given up as uncertain: it did leave, and under which message_id. What still waits to be
 // sent again is taken out; receipts settle the rest.
 func (w *writing) late(ctx context.Context, tx pgx.Tx, res *Result) error {
@@ -342,8 +390,6 @@ func (w *writing) late(ctx context.Context, tx pgx.Tx, res *Result) error {
 	for i, p := range res.Parts {
 		w.attempts = append(w.attempts, attemptRow{id: id, at: res.At, entry: e, run: r.id, link: link, no: a.No, sequence: st.sequence,
 			segment: int16(i + 1), segments: int16(len(res.Parts)), state: p.State, messageID: p.MessageID, code: p.Code})
-		w.refs.add(w.refs.key(link, p.MessageID), ref{id: id, run: r.id, no: a.No, sequence: st.sequence, link: link, segment: uint8(i + 1),
-			segments: uint8(len(res.Parts))})
 	}
 	rows, err := tx.Query(ctx, `DELETE FROM uncertain WHERE notification = $1 RETURNING run, due_at`, int64(id))
 	if err != nil {

@@ -15,22 +15,26 @@ import (
 // found is a receipt whose attempt is known.
 type found struct {
 	*pendingReceipt
-	ref ref
-	run *run
-	key refKey
+	id                NotificationID
+	runID             int32
+	no, sequence      int16
+	segment, segments int16
+	run               *run
+	key               refKey // in refs; 0 when it was looked up in the database
 }
 
 // receipts plans what receipts change. One whose message_id is in memory needs no look at the database; any other is looked up, then
 // held for a moment (it may have overtaken its submit_sm_resp), then matched with what is uncertain, then kept as an orphan.
 func (w *writing) receipts(ctx context.Context, tx pgx.Tx, all []*pendingReceipt) error {
-	var known []found
+	known := make([]found, 0, len(all))
 	var unknown []*pendingReceipt
 	for _, p := range all {
-		k := w.refs.key(p.link, p.MessageID)
-		if f, ok := w.refs.byKey[k]; ok && p.MessageID != "" {
-			known = append(known, found{p, f, nil, k})
-		} else {
+		if f, ok := w.known(p, p.MessageID); !ok {
 			unknown = append(unknown, p)
+		} else if f.segments > 1 && !w.hold(f.id) {
+			w.again.receipts = append(w.again.receipts, p)
+		} else {
+			known = append(known, f)
 		}
 	}
 	known, unknown, err := w.otherReading(ctx, tx, known, unknown)
@@ -40,7 +44,7 @@ func (w *writing) receipts(ctx context.Context, tx pgx.Tx, all []*pendingReceipt
 	if w.careful {
 		ids := make([]int64, len(known))
 		for i, f := range known {
-			ids[i] = int64(f.ref.id)
+			ids[i] = int64(f.id)
 		}
 		if err := w.load(ctx, tx, ids); err != nil {
 			return err
@@ -51,7 +55,7 @@ func (w *writing) receipts(ctx context.Context, tx pgx.Tx, all []*pendingReceipt
 		return err
 	}
 	for _, f := range append(known, more...) {
-		if f.run, err = w.d.runOrLoad(ctx, tx, f.ref.run); err != nil {
+		if f.run, err = w.d.runOrLoad(ctx, tx, f.runID); err != nil {
 			return err
 		}
 		if err := w.receipt(ctx, tx, f); err != nil {
@@ -60,17 +64,30 @@ func (w *writing) receipts(ctx context.Context, tx pgx.Tx, all []*pendingReceipt
 	}
 	var orphans []*pendingReceipt
 	for _, p := range unknown {
-		switch {
-		case p.until.IsZero() && !w.ended:
-			p.until = time.Now().Add(earlyWait)
-			w.early = append(w.early, p)
-		case time.Now().Before(p.until) && !w.ended:
-			w.early = append(w.early, p)
-		default:
+		if w.overdue(p) {
 			orphans = append(orphans, p)
+			continue
 		}
+		if p.until.IsZero() {
+			p.until = time.Now().Add(earlyWait)
+		}
+		w.again.receipts = append(w.again.receipts, p)
 	}
 	return w.adopt(ctx, tx, orphans)
+}
+
+// known finds the attempt behind a message_id in memory: accepted in this very transaction, or earlier by this holder.
+func (w *writing) known(p *pendingReceipt, messageID string) (found, bool) {
+	if messageID == "" {
+		return found{}, false
+	}
+	k := w.shared.refs.key(p.link, messageID)
+	if f, ok := w.own[k]; ok {
+		f.pendingReceipt = p
+		return f, true
+	}
+	r, ok := w.shared.refs.get(k)
+	return found{pendingReceipt: p, id: r.id, runID: r.run, no: 1, sequence: 1, segment: int16(r.segment), segments: int16(r.segments), key: k}, ok
 }
 
 // receipt plans what one receipt changes.
@@ -80,18 +97,18 @@ func (w *writing) receipt(ctx context.Context, tx pgx.Tx, f found) error {
 		return nil // it only says that the message is under way
 	}
 	reached := f.State
-	if f.ref.segments > 1 {
+	if f.segments > 1 {
 		states, err := w.segmentStates(ctx, tx, f)
 		if err != nil {
 			return err
 		}
-		if states[f.ref.segment-1] < f.State {
-			states[f.ref.segment-1] = f.State
-			w.attempts = append(w.attempts, attemptRow{id: f.ref.id, at: w.now, entry: w.entry(journal.Entry{Kind: journal.Attempt, At: w.now,
-				Agency: f.run.agency, ListNo: f.run.listNo, Notification: int64(f.ref.id), Sequence: int(f.ref.sequence), Attempt: int(f.ref.no),
+		if states[f.segment-1] < f.State {
+			states[f.segment-1] = f.State
+			w.attempts = append(w.attempts, attemptRow{id: f.id, at: w.now, entry: w.entry(journal.Entry{Kind: journal.Attempt, At: w.now,
+				Agency: f.run.agency, ListNo: f.run.listNo, Notification: int64(f.id), Sequence: int(f.sequence), Attempt: int(f.no),
 				Channel: f.run.channel, Link: w.d.linkName(f.link), State: Accepted.String(), From: Accepted.String(), Code: journal.Text(f.Code),
-				Segment: int(f.ref.segment), Segments: int(f.ref.segments), Data: journal.Fields("segment_state", f.State.String())}),
-				run: f.ref.run, link: f.link, no: f.ref.no, sequence: f.ref.sequence, segment: int16(f.ref.segment), segments: int16(f.ref.segments),
+				Segment: int(f.segment), Segments: int(f.segments), Data: journal.Fields("segment_state", f.State.String())}),
+				run: f.runID, link: f.link, no: f.no, sequence: f.sequence, segment: f.segment, segments: f.segments,
 				state: f.State, messageID: f.MessageID, code: f.Code})
 		}
 		reached = whole(states)
@@ -102,23 +119,23 @@ func (w *writing) receipt(ctx context.Context, tx pgx.Tx, f found) error {
 	if reached <= AttemptAccepted {
 		return nil // other segments are still under way
 	}
-	st, ok := w.standing[f.ref.id]
+	st, ok := w.standing[f.id]
 	if !ok {
-		st = standing{state: Accepted, sequence: f.ref.sequence, attempts: f.ref.no}
+		st = standing{state: Accepted, sequence: f.sequence, attempts: f.no}
 	}
 	reason := reasonOf(reached, f.Reason)
 	if reached != AttemptDelivered && !st.state.Final() {
-		if st.failed >= f.ref.no || st.attempts > f.ref.no {
+		if st.failed >= f.no || st.attempts > f.no {
 			return nil // it has gone on already: what comes after decides
 		}
-		failed := attemptRow{id: f.ref.id, at: w.now, run: f.ref.run, link: f.link, no: f.ref.no, segment: int16(f.ref.segment),
-			segments: int16(f.ref.segments), state: reached, messageID: f.MessageID, code: f.Code}
+		failed := attemptRow{id: f.id, at: w.now, run: f.runID, link: f.link, no: f.no, segment: f.segment,
+			segments: f.segments, state: reached, messageID: f.MessageID, code: f.Code}
 		moved, err := w.nextChannel(ctx, tx, f.run, failed, st, reason)
 		if err != nil || moved {
 			return err
 		}
 	}
-	w.end(f.run, st, endRow{id: f.ref.id, at: w.now, state: endOf(reached), attempt: f.ref.no, link: f.link, reason: reason, code: f.Code})
+	w.end(f.run, st, endRow{id: f.id, at: w.now, state: endOf(reached), attempt: f.no, link: f.link, reason: reason, code: f.Code})
 	return nil
 }
 
@@ -136,18 +153,18 @@ func whole(states []AttemptState) AttemptState {
 
 // segmentStates are the states of the segments of one attempt, from memory or from the attempts written before.
 func (w *writing) segmentStates(ctx context.Context, tx pgx.Tx, f found) ([]AttemptState, error) {
-	if states := w.parts[f.ref.id]; len(states) == int(f.ref.segments) {
+	if states := w.parts[f.id]; len(states) == int(f.segments) {
 		return states, nil
 	}
 	if w.parts == nil {
 		w.parts = map[NotificationID][]AttemptState{}
 	}
-	if states := w.refs.parts[f.ref.id]; len(states) == int(f.ref.segments) {
-		w.parts[f.ref.id] = slices.Clone(states) // what was changed is kept once it is committed
-		return w.parts[f.ref.id], nil
+	if states := w.shared.refs.statesOf(f.id); len(states) == int(f.segments) {
+		w.parts[f.id] = slices.Clone(states) // what was changed is kept once it is committed
+		return w.parts[f.id], nil
 	}
-	states := make([]AttemptState, f.ref.segments)
-	rows, err := tx.Query(ctx, `SELECT segment, max(state) FROM attempts WHERE notification = $1 AND no = $2 GROUP BY segment`, int64(f.ref.id), f.ref.no)
+	states := make([]AttemptState, f.segments)
+	rows, err := tx.Query(ctx, `SELECT segment, max(state) FROM attempts WHERE notification = $1 AND no = $2 GROUP BY segment`, int64(f.id), f.no)
 	if err != nil {
 		return nil, fmt.Errorf("read segments: %w", err)
 	}
@@ -163,7 +180,7 @@ func (w *writing) segmentStates(ctx context.Context, tx pgx.Tx, f found) ([]Atte
 	for i := range states {
 		states[i] = max(states[i], AttemptAccepted) // accepted in this very transaction
 	}
-	w.parts[f.ref.id] = states
+	w.parts[f.id] = states
 	return states, nil
 }
 
@@ -178,9 +195,8 @@ ORDER BY u.n, a.at DESC`
 func (w *writing) otherReading(ctx context.Context, tx pgx.Tx, known []found, unknown []*pendingReceipt) ([]found, []*pendingReceipt, error) {
 	rest := unknown[:0]
 	for _, p := range unknown {
-		k := w.refs.key(p.link, p.Alternate)
-		f, ok := w.refs.byKey[k]
-		if ok = ok && p.Alternate != "" && !p.To.IsZero(); ok {
+		f, ok := w.known(p, p.Alternate)
+		if ok = ok && !p.To.IsZero(); ok {
 			digests, err := w.d.keyring.PhoneDigests(p.To)
 			if err != nil {
 				return nil, nil, fmt.Errorf("digest: %w", err)
@@ -191,22 +207,25 @@ func (w *writing) otherReading(ctx context.Context, tx pgx.Tx, known []found, un
 			}
 			ok = slices.Contains(refs, citizen.Ref{Kind: citizen.RefNotification, ID: int64(f.id)})
 		}
-		if ok {
-			known = append(known, found{p, f, nil, k})
-		} else {
+		switch {
+		case !ok:
 			rest = append(rest, p)
+		case f.segments > 1 && !w.hold(f.id):
+			w.again.receipts = append(w.again.receipts, p)
+		default:
+			known = append(known, f)
 		}
 	}
 	return known, rest, nil
 }
 
-// lookUp finds attempts recorded before this process took the pool.
+// lookUp finds attempts that are not in memory: recorded before this process took the pool, or tried more than once.
 func (w *writing) lookUp(ctx context.Context, tx pgx.Tx, unknown []*pendingReceipt) ([]found, []*pendingReceipt, error) {
 	var ns []int32
 	var ids []string
 	var links []int16
 	for i, p := range unknown {
-		if p.until.IsZero() && p.MessageID != "" {
+		if (p.until.IsZero() || w.overdue(p)) && p.MessageID != "" {
 			ns, ids, links = append(ns, int32(i)), append(ids, p.MessageID), append(links, p.link)
 		}
 	}
@@ -219,18 +238,25 @@ func (w *writing) lookUp(ctx context.Context, tx pgx.Tx, unknown []*pendingRecei
 	}
 	var more []found
 	var n int32
-	var f ref
-	var segment, segments int16
+	var f found
 	hit := make([]bool, len(unknown))
-	var standing []int64
-	if _, err := pgx.ForEachRow(rows, []any{&n, (*int64)(&f.id), &f.run, &f.no, &f.sequence, &segment, &segments}, func() error {
-		f.segment, f.segments, f.link = uint8(segment), uint8(segments), unknown[n].link
-		more = append(more, found{pendingReceipt: unknown[n], ref: f})
-		standing = append(standing, int64(f.id))
+	if _, err := pgx.ForEachRow(rows, []any{&n, (*int64)(&f.id), &f.runID, &f.no, &f.sequence, &f.segment, &f.segments}, func() error {
 		hit[n] = true
+		f.pendingReceipt = unknown[n]
+		more = append(more, f)
 		return nil
 	}); err != nil {
 		return nil, nil, fmt.Errorf("look up receipts: %w", err)
+	}
+	// Held first and looked at after, so that what the other recorder has just changed is seen.
+	mine := more[:0]
+	var standing []int64
+	for _, f := range more {
+		if !w.hold(f.id) {
+			w.again.receipts = append(w.again.receipts, f.pendingReceipt)
+			continue
+		}
+		mine, standing = append(mine, f), append(standing, int64(f.id))
 	}
 	var rest []*pendingReceipt
 	for i, p := range unknown {
@@ -238,7 +264,7 @@ func (w *writing) lookUp(ctx context.Context, tx pgx.Tx, unknown []*pendingRecei
 			rest = append(rest, p)
 		}
 	}
-	return more, rest, w.load(ctx, tx, standing)
+	return mine, rest, w.load(ctx, tx, standing)
 }
 
 const adoptSQL = `
@@ -286,9 +312,15 @@ func (w *writing) adopt(ctx context.Context, tx pgx.Tx, orphans []*pendingReceip
 	if err != nil {
 		return fmt.Errorf("match receipts: %w", err)
 	}
-	ids := make([]int64, len(candidates))
-	for i, c := range candidates {
-		ids[i] = c.id
+	ids := make([]int64, 0, len(candidates))
+	for _, c := range candidates {
+		d := citizen.Digest(c.digest)
+		if w.hold(NotificationID(c.id)) {
+			ids = append(ids, c.id)
+			continue
+		}
+		w.again.receipts = append(w.again.receipts, byDigest[d]...)
+		delete(byDigest, d)
 	}
 	if err := w.load(ctx, tx, ids); err != nil {
 		return err
@@ -352,6 +384,9 @@ func reasonOf(s AttemptState, why Reason) Reason {
 	}
 }
 
+// slow says of a result that its receipts may have been kept as orphans already.
+func (w *writing) slow(res *Result) bool { return w.now.Sub(res.At) >= earlyWait/2 }
+
 // orphansOf finds receipts that were kept as orphans because the response to their submit_sm was slow.
 func (w *writing) orphansOf(ctx context.Context, tx pgx.Tx, results []Result) ([]*pendingReceipt, error) {
 	var ids []string
@@ -359,7 +394,7 @@ func (w *writing) orphansOf(ctx context.Context, tx pgx.Tx, results []Result) ([
 	var whose []int64
 	for i := range results {
 		res := &results[i]
-		if res.Verdict != VerdictAccepted || w.now.Sub(res.At) < earlyWait/2 {
+		if res.Verdict != VerdictAccepted || !w.slow(res) {
 			continue
 		}
 		for _, p := range res.Parts {

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"ekc/journal"
 	"ekc/postgres"
@@ -26,10 +24,15 @@ const (
 	retryRecord  = 50 * time.Millisecond // first pause when the database does not answer; grows to two seconds
 )
 
-// recorder writes down what became of attempts: one transaction at a time, for as many as have come meanwhile. Nothing is
-// acknowledged outwards, and nothing leaves memory, before its transaction is committed.
+// recorder writes down what became of attempts: one transaction at a time, for as much as has come meanwhile. Nothing is acknowledged
+// outwards, and nothing leaves memory, before its transaction is committed.
+//
+// A desk has two, so that claims wait for results only: one for what the channel and the claims say (results, decisions), one for what
+// the far side says later (receipts, and those given up). They share refs and busy: what one transaction may change of a notification,
+// the other leaves alone until it is over.
 type recorder struct {
-	d *desk
+	d      *desk
+	shared *shared
 
 	mu        sync.Mutex
 	room      sync.Cond // signalled when receipts are taken
@@ -40,7 +43,23 @@ type recorder struct {
 	closed    bool
 	more      chan struct{}
 
-	refs refs // only the recording goroutine
+	scratch scratch // only the recording goroutine
+}
+
+// shared is what the two recorders of a desk know together.
+type shared struct {
+	refs refs
+	busy busy
+	// matching is held by a transaction that may bring a message_id into the database, and by one that finds that a receipt has none:
+	// a receipt is not kept as an orphan while its submit_sm_resp is being recorded.
+	matching sync.Mutex
+}
+
+// scratch is memory for the plan of one transaction, used again for the next.
+type scratch struct {
+	entries  []journal.Entry
+	attempts []attemptRow
+	keys     []outKey
 }
 
 // pendingReceipt is a receipt that is not stored yet.
@@ -63,8 +82,8 @@ func (a *ack) store() {
 	}
 }
 
-func newRecorder(d *desk) *recorder {
-	r := &recorder{d: d, more: make(chan struct{}, 1), refs: newRefs()}
+func newRecorder(d *desk, s *shared) *recorder {
+	r := &recorder{d: d, shared: s, more: make(chan struct{}, 1)}
 	r.room.L = &r.mu
 	return r
 }
@@ -105,8 +124,9 @@ func (d *desk) Receipts(receipts []Receipt, done func(error)) {
 		done(nil)
 		return
 	}
-	r := d.rec
+	r := d.heard
 	a := &ack{left: len(receipts), done: done}
+	pending := make([]pendingReceipt, len(receipts))
 	r.mu.Lock()
 	for len(r.receipts) > receiptsMost && !r.closed {
 		r.room.Wait()
@@ -119,7 +139,8 @@ func (d *desk) Receipts(receipts []Receipt, done func(error)) {
 	for i := range receipts {
 		rc := &receipts[i]
 		rc.MessageID, rc.Alternate, rc.Code = journal.Text(rc.MessageID), journal.Text(rc.Alternate), journal.Text(rc.Code)
-		r.receipts = append(r.receipts, &pendingReceipt{Receipt: *rc, link: d.linkNo(receipts[i].Link), ack: a})
+		pending[i] = pendingReceipt{Receipt: *rc, link: d.linkNo(rc.Link), ack: a}
+		r.receipts = append(r.receipts, &pending[i])
 	}
 	r.mu.Unlock()
 	r.signal()
@@ -162,11 +183,14 @@ func (r *recorder) waiting() int {
 	return len(r.results) + len(r.decisions) + len(r.receipts) + len(r.giveUps)
 }
 
+// retryEvery is how often what could not be recorded yet is looked at again: receipts that came before their submit_sm_resp, and what
+// the other recorder was busy with.
+const retryEvery = 25 * time.Millisecond
+
 // run records until ctx ends and everything that came by then is written, or the pool is lost.
 func (r *recorder) run(ctx context.Context) error {
 	defer r.close()
-	var early []*pendingReceipt
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()
 	for {
 		ended := false
@@ -185,25 +209,34 @@ func (r *recorder) run(ctx context.Context) error {
 				}
 			}
 		case <-tick.C:
-			if len(early) == 0 {
-				continue
-			}
 		}
-		w := r.collect()
-		w.receipts = append(early, w.receipts...)
-		early = nil
-		if w.size() > 0 {
-			var err error
-			if early, err = r.write(ctx, w); err != nil {
+		full := r.waiting() > recordMost
+		if w := r.collect(); w.size() > 0 {
+			again, err := r.write(ctx, w)
+			if err != nil {
 				return err
 			}
+			r.putBack(again)
 		}
-		if r.waiting() > 0 {
+		if full {
 			r.signal()
-		} else if ended {
+		} else if ended && r.waiting() == 0 {
 			return nil
 		}
 	}
+}
+
+// putBack keeps what could not be recorded yet for the next transaction, before what has come meanwhile.
+func (r *recorder) putBack(w work) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.results = append(w.results, r.results...)
+	r.decisions = append(w.decisions, r.decisions...)
+	r.receipts = append(w.receipts, r.receipts...)
+	r.giveUps = append(w.giveUps, r.giveUps...)
 }
 
 // close gives back what could not be stored any more: receipts are refused, so that the far side offers them again.
@@ -229,16 +262,18 @@ func refuse(receipts []*pendingReceipt) {
 }
 
 // write records one work, again and again while the database is away, also after the right to send has run out: what came back is
-// written if nobody has taken the pool meanwhile. It returns the receipts that came before the response they
-// belong to.
-func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, err error) {
+// written if nobody has taken the pool meanwhile. It returns what has to wait for another transaction.
+func (r *recorder) write(ctx context.Context, w work) (again work, err error) {
 	pause := retryRecord
 	careful := false
 	var doubt *writing // its commit may have taken place: nothing is planned anew before that is known
 	stopping := r.d.stopping
 	var overdue <-chan time.Time
 	for {
-		plan := &writing{d: r.d, refs: &r.refs, careful: careful, now: r.d.now(), rules: r.d.rules(), ended: ctx.Err() != nil}
+		plan := doubt
+		if plan == nil {
+			plan = r.plan(w, careful, ctx.Err() != nil)
+		}
 		began := time.Now()
 		txCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		if doubt == nil {
@@ -248,21 +283,28 @@ func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, 
 			}
 		}
 		if doubt != nil {
-			if done, known := doubt.happened(txCtx, r.d); known && done {
-				plan, doubt, err = doubt, nil, nil
-			} else if known {
+			if done, known := doubt.happened(txCtx, r.d); known {
 				doubt = nil
+				if done {
+					err = nil
+				}
 			}
 		}
 		cancel()
-		switch {
-		case err == nil:
+		if err == nil {
 			plan.committed()
 			plan.count(w, time.Since(began))
-			return plan.early, nil
+		}
+		if doubt == nil {
+			r.over(plan)
+		}
+		switch {
+		case err == nil:
+			return plan.again, nil
 		case errors.Is(err, ErrFenced):
+			r.abandon(doubt)
 			refuse(w.receipts)
-			return nil, err
+			return work{}, err
 		case errors.Is(err, errNotFresh) && !careful:
 			careful = true
 			continue
@@ -270,14 +312,15 @@ func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, 
 			r.d.log.Warn("results wait for the database", slog.Int("waiting", w.size()), slog.Any("err", err))
 		default:
 			refuse(w.receipts)
-			return nil, fmt.Errorf("record: %w", err)
+			return work{}, fmt.Errorf("record: %w", err)
 		}
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, 2*time.Second)
 		case <-overdue:
+			r.abandon(doubt)
 			refuse(w.receipts)
-			return nil, fmt.Errorf("record before the process ends: %w", err)
+			return work{}, fmt.Errorf("record before the process ends: %w", err)
 		case <-stopping:
 			// What is not written within the drain time stays leased: the next holder marks it as uncertain.
 			stopping, overdue = nil, time.After(r.d.drain)
@@ -285,177 +328,32 @@ func (r *recorder) write(ctx context.Context, w work) (early []*pendingReceipt, 
 	}
 }
 
+// plan begins the plan of one transaction.
+func (r *recorder) plan(w work, careful, ended bool) *writing {
+	plan := &writing{d: r.d, shared: r.shared, careful: careful, now: r.d.now(), began: time.Now(), rules: r.d.rules(), ended: ended,
+		entries: r.scratch.entries[:0], attempts: r.scratch.attempts[:0], gone: outKeys{r.scratch.keys[:0]}}
+	plan.entries = slices.Grow(plan.entries, w.size())
+	plan.matching = len(w.results) > 0 || slices.ContainsFunc(w.receipts, plan.overdue)
+	if plan.matching { // before the transaction: who waits for it in the middle may be waited for in the database
+		r.shared.matching.Lock()
+	}
+	return plan
+}
+
+// over lets go of what the transaction of a plan held, whatever became of it.
+func (r *recorder) over(plan *writing) {
+	clear(plan.entries) // the strings in them
+	clear(plan.attempts)
+	r.scratch = scratch{plan.entries[:0], plan.attempts[:0], plan.gone.keys[:0]}
+	plan.release()
+}
+
+func (r *recorder) abandon(doubt *writing) {
+	if doubt != nil {
+		doubt.release()
+	}
+}
+
 // errNotFresh says that a notification thought to be fresh has an outcome already: the work is planned again with a look at
 // everything.
 var errNotFresh = errors.New("an outcome was there already")
-
-// writing is the plan of one transaction, made inside it.
-type writing struct {
-	d       *desk
-	refs    *refs
-	careful bool // look up the standing of every notification
-	now     time.Time
-	rules   *Rules
-	ended   bool // the process is stopping: early receipts are not waited for
-
-	standing  map[NotificationID]standing
-	entries   []journal.Entry
-	gone      outKeys
-	back      []outRow
-	attempts  []attemptRow
-	ends      map[NotificationID]*endRow
-	endOrder  []*endRow
-	uncertain []uncertainRow
-	moved     []outRow // uncertain rows that wait elsewhere in the outbox now
-	proven    []int64  // ended by what the far side said: no longer matched with receipts
-	parts     map[NotificationID][]AttemptState
-	orphans   []*pendingReceipt
-	adopted   []adoption
-	wake      map[int32]time.Time
-
-	settled   []*claimed // recorded: out of this process's hands
-	released  []*claimed // not sent after all: where they were
-	batches   map[*batch]int
-	stored    []*pendingReceipt
-	told      []chan<- struct{}
-	early     []*pendingReceipt
-	dropRefs  []refKey
-	freshOnly bool // every end is of a notification that should have none: COPY, which refuses if one has
-	assumed   bool // some end is of a notification that was not looked up
-	xid       string
-}
-
-// outKeys are rows of the outbox, by ranges of ids that follow each other.
-type outKeys struct {
-	keys []outKey
-}
-
-type outKey struct {
-	run int32
-	due time.Time
-	id  NotificationID
-}
-
-func (k *outKeys) add(run int32, due time.Time, id NotificationID) {
-	k.keys = append(k.keys, outKey{run, due, id})
-}
-
-// ranges are the arguments of the statement that deletes them.
-func (k *outKeys) ranges() (runs []int32, dues []time.Time, first, last []int64) {
-	slices.SortFunc(k.keys, func(a, b outKey) int {
-		return cmp.Or(cmp.Compare(a.run, b.run), a.due.Compare(b.due), cmp.Compare(a.id, b.id))
-	})
-	for i, o := range k.keys {
-		n := len(last) - 1
-		if i > 0 && runs[n] == o.run && dues[n].Equal(o.due) && last[n] >= int64(o.id)-1 {
-			last[n] = int64(o.id)
-			continue
-		}
-		runs, dues, first, last = append(runs, o.run), append(dues, o.due), append(first, int64(o.id)), append(last, int64(o.id))
-	}
-	return runs, dues, first, last
-}
-
-type outRow struct {
-	run      int32
-	tries    int16
-	sequence int16
-	due      time.Time
-	id       NotificationID
-}
-
-type attemptRow struct {
-	id                 NotificationID
-	at                 time.Time
-	entry              int // index into entries
-	run                int32
-	link, no, sequence int16
-	segment, segments  int16
-	state              AttemptState
-	messageID, code    string
-}
-
-type endRow struct {
-	id                      NotificationID
-	at                      time.Time
-	entry                   int
-	state                   State
-	sequence, attempt, link int16
-	reason                  Reason
-	code                    string
-}
-
-type uncertainRow struct {
-	a        *Attempt
-	link     int16
-	due      time.Time
-	sequence int16
-	since    time.Time
-}
-
-// happened looks whether a transaction whose commit was in doubt took place. known is false while the server cannot be asked, or
-// still works at it.
-func (w *writing) happened(ctx context.Context, d *desk) (done, known bool) {
-	var status *string
-	err := d.db.QueryRow(ctx, `SELECT pg_xact_status($1::text::xid8)`, w.xid).Scan(&status)
-	var refused *pgconn.PgError
-	switch {
-	case err == nil && status != nil:
-		return *status == "committed", *status != "in progress"
-	case errors.As(err, &refused) && !postgres.IsUnavailable(err):
-		return false, true // the number lies ahead of this server: a standby that never saw it
-	}
-	return false, false
-}
-
-// count tells the metrics what was recorded.
-func (w *writing) count(all work, took time.Duration) {
-	m, name := w.d.metrics, w.d.name
-	m.Record.Observe(took.Seconds())
-	for i := range all.results {
-		m.Results.WithLabelValues(name, all.results[i].Verdict.String()).Inc()
-	}
-	orphans := len(w.orphans)
-	m.Receipts.WithLabelValues(name, "orphan").Add(float64(orphans))
-	m.Receipts.WithLabelValues(name, "settled").Add(float64(len(w.stored) - orphans))
-	for _, e := range w.endOrder {
-		m.Ends.WithLabelValues(w.d.channel, e.state.String()).Inc()
-	}
-	w.d.mu.Lock()
-	m.Unrecorded.WithLabelValues(name).Set(float64(len(w.d.inHand)))
-	w.d.mu.Unlock()
-}
-
-// committed is called once the transaction is durable.
-func (w *writing) committed() {
-	d := w.d
-	d.reached(PointRecorded)
-	d.mu.Lock()
-	for _, c := range w.settled {
-		d.forget(c, false)
-	}
-	again := d.now().Add(restRun)
-	for _, c := range w.released {
-		d.forget(c, true)
-		if r := d.runs[c.run]; r != nil {
-			r.idleUntil = again // the link that had no place for it will not have one at once
-		}
-	}
-	for b, n := range w.batches {
-		b.left -= n
-	}
-	d.mu.Unlock()
-	for id, states := range w.parts {
-		w.refs.parts[id] = states
-	}
-	for _, k := range w.dropRefs {
-		w.refs.drop(k)
-	}
-	for _, p := range w.stored {
-		p.ack.store()
-	}
-	for _, c := range w.told {
-		close(c)
-	}
-	d.wakeClaimers()
-}

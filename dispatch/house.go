@@ -219,7 +219,7 @@ func (w *writing) giveUp(ctx context.Context, tx pgx.Tx, all []giveUp) error {
 		}
 		w.dropRefs = append(w.dropRefs, w.shared.refs.key(g.link, g.message))
 		st := w.standing[g.id]
-		if st.state != Accepted || w.ends[g.id] != nil || st.attempts != g.no {
+		if _, ended := w.endOf[g.id]; ended || st.state != Accepted || st.attempts != g.no {
 			continue // ended meanwhile, or tried again since
 		}
 		r, err := w.d.runOrLoad(ctx, tx, g.run)

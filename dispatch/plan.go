@@ -19,7 +19,7 @@ import (
 // write makes the plan and carries it out in tx.
 func (w *writing) write(ctx context.Context, tx pgx.Tx, all work) error {
 	w.standing = map[NotificationID]standing{}
-	w.ends = map[NotificationID]*endRow{}
+	w.endOf = make(map[NotificationID]int, len(all.receipts))
 	w.wake = map[int32]time.Time{}
 	w.batches = map[*batch]int{}
 	w.freshOnly = true
@@ -190,7 +190,9 @@ func (w *writing) end(r *run, st standing, e endRow) {
 	} else {
 		w.assumed = true
 	}
-	if have := w.ends[e.id]; have != nil {
+	at, twice := w.endOf[e.id]
+	if twice {
+		have := &w.ends[at]
 		if e.state <= have.state {
 			return
 		}
@@ -206,13 +208,12 @@ func (w *writing) end(r *run, st standing, e endRow) {
 		From: st.state.String(), Reason: string(e.reason), Code: journal.Text(e.code)})
 	st.state, st.sequence = e.state, e.sequence
 	w.standing[e.id] = st
-	if have := w.ends[e.id]; have != nil {
-		*have = e
+	if twice {
+		w.ends[at] = e
 		return
 	}
-	kept := e
-	w.ends[e.id] = &kept
-	w.endOrder = append(w.endOrder, &kept)
+	w.endOf[e.id] = len(w.ends)
+	w.ends = append(w.ends, e)
 }
 
 func (w *writing) decision(ctx context.Context, tx pgx.Tx, dec decision) error {
@@ -507,7 +508,8 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 	}
 	w.queueOrphans(&b)
 	if !w.freshOnly {
-		for _, e := range w.endOrder {
+		for i := range w.ends {
+			e := &w.ends[i]
 			b.Queue(`INSERT INTO outcomes AS o (id, at, entry, state, sequence, attempt, link, reason, code)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 				ON CONFLICT (id) DO UPDATE SET at = excluded.at, entry = excluded.entry, state = excluded.state, sequence = excluded.sequence,
@@ -542,9 +544,9 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 			return fmt.Errorf("copy attempts: %w", err)
 		}
 	}
-	if w.freshOnly && len(w.endOrder) > 0 {
-		err := postgres.CopyIn(ctx, tx, copyOutcomesSQL, len(w.endOrder), func(row *postgres.CopyRow, i int) {
-			e := w.endOrder[i]
+	if w.freshOnly && len(w.ends) > 0 {
+		err := postgres.CopyIn(ctx, tx, copyOutcomesSQL, len(w.ends), func(row *postgres.CopyRow, i int) {
+			e := &w.ends[i]
 			row.Fields(9)
 			row.Bigint(int64(e.id))
 			row.Timestamptz(e.at)

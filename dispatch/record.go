@@ -59,6 +59,7 @@ type shared struct {
 type scratch struct {
 	entries  []journal.Entry
 	attempts []attemptRow
+	ends     []endRow
 	keys     []outKey
 }
 
@@ -331,7 +332,8 @@ func (r *recorder) write(ctx context.Context, w work) (again work, err error) {
 // plan begins the plan of one transaction.
 func (r *recorder) plan(w work, careful, ended bool) *writing {
 	plan := &writing{d: r.d, shared: r.shared, careful: careful, now: r.d.now(), began: time.Now(), rules: r.d.rules(), ended: ended,
-		entries: r.scratch.entries[:0], attempts: r.scratch.attempts[:0], gone: outKeys{r.scratch.keys[:0]}}
+		entries: r.scratch.entries[:0], attempts: r.scratch.attempts[:0], ends: r.scratch.ends[:0],
+		gone: outKeys{r.scratch.keys[:0]}}
 	plan.entries = slices.Grow(plan.entries, w.size())
 	plan.matching = len(w.results) > 0 || slices.ContainsFunc(w.receipts, plan.overdue)
 	if plan.matching { // before the transaction: who waits for it in the middle may be waited for in the database
@@ -344,7 +346,8 @@ func (r *recorder) plan(w work, careful, ended bool) *writing {
 func (r *recorder) over(plan *writing) {
 	clear(plan.entries) // the strings in them
 	clear(plan.attempts)
-	r.scratch = scratch{plan.entries[:0], plan.attempts[:0], plan.gone.keys[:0]}
+	clear(plan.ends)
+	r.scratch = scratch{plan.entries[:0], plan.attempts[:0], plan.ends[:0], plan.gone.keys[:0]}
 	plan.release()
 }
 

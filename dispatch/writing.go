@@ -28,8 +28,8 @@ type writing struct {
 	gone      outKeys
 	back      []outRow
 	attempts  []attemptRow
-	ends      map[NotificationID]*endRow
-	endOrder  []*endRow
+	ends      []endRow
+	endOf     map[NotificationID]int // index into ends
 	uncertain []uncertainRow
 	moved     []outRow // uncertain rows that wait elsewhere in the outbox now
 	proven    []int64  // ended by what the far side said: no longer matched with receipts
@@ -147,8 +147,8 @@ func (w *writing) count(all work, took time.Duration) {
 	orphans := len(w.orphans)
 	m.Receipts.WithLabelValues(name, "orphan").Add(float64(orphans))
 	m.Receipts.WithLabelValues(name, "settled").Add(float64(len(w.stored) - orphans))
-	for _, e := range w.endOrder {
-		m.Ends.WithLabelValues(w.d.channel, e.state.String()).Inc()
+	for i := range w.ends {
+		m.Ends.WithLabelValues(w.d.channel, w.ends[i].state.String()).Inc()
 	}
 	w.d.mu.Lock()
 	m.Unrecorded.WithLabelValues(name).Set(float64(len(w.d.inHand)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,9 +14,13 @@ import (
 // columns; it runs on another goroutine, row by row, while the server works at the rows before, so that neither waits for the other and
 // no more than a buffer of the rows is in memory. Copying by hand, without boxing every field, is worth it for what comes in thousands.
 func CopyIn(ctx context.Context, tx pgx.Tx, sql string, n int, encode func(row *CopyRow, i int)) error {
-	rows := &copyReader{n: n, encode: encode}
-	rows.row.buf = append(make([]byte, 0, copyBuffer), copyHeader...)
+	buf := copyBuffers.Get().(*[]byte)
+	rows := &copyReader{n: n, encode: encode, row: CopyRow{append((*buf)[:0], copyHeader...)}}
 	_, err := tx.Conn().PgConn().CopyFrom(ctx, rows, sql)
+	if err == nil && cap(rows.row.buf) <= 4*copyBuffer { // after an error the connection may still read
+		*buf = rows.row.buf
+		copyBuffers.Put(buf)
+	}
 	return err
 }
 
@@ -26,6 +31,8 @@ const (
 	copyEnd    = 0xFFFF
 	copyBuffer = 80 << 10 // a message to the server, and a row beyond it
 )
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, copyBuffer); return &b }}
 
 // copyReader makes rows as they are read.
 type copyReader struct {

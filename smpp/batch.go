@@ -62,7 +62,7 @@ func (b *batcher[T]) run(stop <-chan struct{}, handle func([]T)) {
 		}
 		b.mu.Lock()
 		items := b.items
-		b.items = nil
+		b.items = make([]T, 0, min(len(items), b.most)) // the next batch is likely as long
 		b.mu.Unlock()
 		for len(items) > 0 {
 			n := min(len(items), b.most)

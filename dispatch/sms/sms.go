@@ -76,6 +76,7 @@ type waiting struct {
 	attempt *dispatch.Attempt
 	link    *link
 	parts   []smpp.SegmentResult
+	single  [1]smpp.SegmentResult // what parts is of a message of one segment
 	left    int
 	ended   time.Time // it was reported as uncertain; zero otherwise
 }
@@ -138,12 +139,13 @@ func (c *channel) Start(attempts []*dispatch.Attempt) {
 	}
 	batches := make([][]smpp.Message, len(c.links))
 	var refused []dispatch.Result
+	made := make([]waiting, len(attempts)) // one piece of memory for all
 	c.mu.Lock()
-	for _, a := range attempts {
+	for i, a := range attempts {
 		best, from := -1, Sender{}
-		for i, k := range c.links {
-			if s, ok := k.sender(a); ok && (best < 0 || room[i] > room[best]) {
-				best, from = i, s
+		for at, k := range c.links {
+			if s, ok := k.sender(a); ok && (best < 0 || room[at] > room[best]) {
+				best, from = at, s
 			}
 		}
 		if best < 0 {
@@ -157,7 +159,15 @@ func (c *channel) Start(attempts []*dispatch.Attempt) {
 		}
 		room[best] -= n
 		c.last++
-		c.waiting[c.last] = &waiting{attempt: a, link: k, parts: make([]smpp.SegmentResult, n), left: n}
+		w := &made[i]
+		*w = waiting{attempt: a, link: k, left: n}
+		if w.parts = w.single[:]; n > 1 {
+			w.parts = make([]smpp.SegmentResult, n)
+		}
+		c.waiting[c.last] = w
+		if batches[best] == nil {
+			batches[best] = make([]smpp.Message, 0, len(attempts)-i)
+		}
 		batches[best] = append(batches[best], smpp.Message{
 			ID: c.last, Text: a.Text, ValidityUntil: a.Until, RegisteredDelivery: true, Urgent: a.Single,
 			From: smpp.Address{TON: from.TON, NPI: from.NPI, Addr: from.Name},

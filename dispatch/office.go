@@ -24,6 +24,18 @@ type Office struct {
 	Now     func() time.Time
 }
 
+// Stop holds back what it names, in every process, until it is lifted.
+type Stop struct {
+	ID       int64
+	Scope    StopScope
+	Target   string
+	Reason   string
+	Actor    string
+	At       time.Time
+	LiftedAt *time.Time
+	LiftedBy string
+}
+
 // ErrStop says that a stop is not one of the contract's.
 var ErrStop = errors.New("stop: unknown scope, or a target that does not fit it")
 
@@ -65,6 +77,22 @@ func (o *Office) LiftStop(ctx context.Context, p journal.Principal, id int64) er
 	})
 }
 
+const stopsSQL = `SELECT id, scope, target, reason, actor, at, lifted_at, lifted_by FROM stops
+	WHERE ($1 = 0 OR id < $1) AND ($2 OR lifted_at IS NULL) ORDER BY id DESC LIMIT $3`
+
+// Stops lists stops set before the given one (zero = all), the newest first: those in force, or with lifted all there were.
+func (o *Office) Stops(ctx context.Context, before int64, lifted bool, limit int) ([]Stop, error) {
+	rows, err := o.DB.Query(ctx, stopsSQL, before, lifted, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list stops: %w", err)
+	}
+	stops, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Stop])
+	if err != nil {
+		return nil, fmt.Errorf("list stops: %w", err)
+	}
+	return stops, nil
+}
+
 // PoolState is a pool, who holds it, and how its links are.
 type PoolState struct {
 	Name      string
@@ -74,17 +102,27 @@ type PoolState struct {
 	Links     []LinkReport
 }
 
+// Held reports whether a process has the pool: a holder that has not renewed in time has lost it (DESIGN 1).
+func (p *PoolState) Held(now time.Time) bool {
+	return p.Holder != "" && p.RenewedAt != nil && now.Sub(*p.RenewedAt) < writeFor
+}
+
 // LinkReport is a link's state as its holder last said, and when.
 type LinkReport struct {
-	Name  string
-	State LinkState
-	At    *time.Time
+	Name    string
+	State   LinkState
+	At      *time.Time
+	Stopped bool // a stop of all, of its channel, of its pool or of itself is in force
 }
+
+const poolsSQL = `SELECT p.name, p.channel, coalesce(h.process, ''), h.renewed_at, l.name, l.state, l.state_at,
+		EXISTS (SELECT FROM stops s WHERE s.lifted_at IS NULL AND (s.scope = 'all' OR s.scope = 'link' AND s.target = l.name
+			OR s.scope = 'pool' AND s.target = p.name OR s.scope = 'channel' AND s.target = p.channel))
+	FROM pools p LEFT JOIN pool_holders h ON h.pool = p.no LEFT JOIN links l ON l.pool = p.no ORDER BY p.name, l.name`
 
 // Pools says how all pools are.
 func (o *Office) Pools(ctx context.Context) ([]PoolState, error) {
-	rows, err := o.DB.Query(ctx, `SELECT p.name, p.channel, coalesce(h.process, ''), h.renewed_at, l.name, l.state, l.state_at
-		FROM pools p LEFT JOIN pool_holders h ON h.pool = p.no LEFT JOIN links l ON l.pool = p.no ORDER BY p.name, l.name`)
+	rows, err := o.DB.Query(ctx, poolsSQL)
 	if err != nil {
 		return nil, fmt.Errorf("list pools: %w", err)
 	}
@@ -93,13 +131,14 @@ func (o *Office) Pools(ctx context.Context) ([]PoolState, error) {
 	var name *string
 	var state *LinkState
 	var at *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&p.Name, &p.Channel, &p.Holder, &p.RenewedAt, &name, &state, &at}, func() error {
+	var stopped bool
+	_, err = pgx.ForEachRow(rows, []any{&p.Name, &p.Channel, &p.Holder, &p.RenewedAt, &name, &state, &at, &stopped}, func() error {
 		if len(all) == 0 || all[len(all)-1].Name != p.Name {
 			all = append(all, p)
 		}
 		if name != nil && state != nil {
 			last := &all[len(all)-1]
-			last.Links = append(last.Links, LinkReport{Name: *name, State: *state, At: at})
+			last.Links = append(last.Links, LinkReport{Name: *name, State: *state, At: at, Stopped: stopped})
 		}
 		state = nil
 		return nil

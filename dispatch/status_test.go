@@ -43,6 +43,7 @@ func TestAPageOfABigListReadsLittle(t *testing.T) {
 		{"last page", idsSQL, []string{number(last - 60), number(end), "51"}},
 		{"delivered, deep", deliveredSQL, []string{number(last - 1000), number(end), "51", "10"}},
 		{"undelivered, rare", endedSQL, []string{number(first - 1), number(end), "51", "9"}},
+		{"stops", stopsSQL, []string{"0", "false", "51"}},
 		{"page itself", statusSQL, []string{fmt.Sprintf("'{%d,%d,%d}'", first, first+1, last)}},
 	} {
 		if read := buffers(t, w, c.sql, c.args...); read > 150 {

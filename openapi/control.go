@@ -2,13 +2,9 @@ package openapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"ekc/citizen"
 	"ekc/dispatch"
@@ -28,81 +24,39 @@ func (s *Server) registerControl() {
 			}
 			return &empty{}, s.doors.Stops.LiftStop(ctx, p, in.ID)
 		})
-	register(s, operation{id: "listLinks", method: http.MethodGet, path: "/v1/links", tag: "control", summary: "Links to SMS centres, trunks, Kafka and АСВ, and how they are"},
-		func(ctx context.Context, _ journal.Principal, _ *empty) (*answer[*Page[Link]], error) {
-			links, err := s.links(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return &answer[*Page[Link]]{pageOf("listLinks", links, len(links), func(Link) string { return "" })}, nil
-		})
+	register(s, operation{id: "listLinks", method: http.MethodGet, path: "/v1/links", tag: "control", summary: "Links to SMS centres, trunks, Kafka and АСВ, and how they are"}, s.listLinks)
 }
 
-// A holder that has not renewed for this long has lost its pool (DESIGN 1).
-const holderLost = 6 * time.Second
-
-const linksSQL = `SELECT l.name, CASE p.channel WHEN 'sms' THEN 'smsc' ELSE 'trunk' END, p.name, coalesce(h.process, ''), h.renewed_at,
-		EXISTS (SELECT FROM stops s WHERE s.lifted_at IS NULL AND (s.scope = 'all' OR s.scope = 'link' AND s.target = l.name
-			OR s.scope = 'pool' AND s.target = p.name OR s.scope = 'channel' AND s.target = p.channel))
-	FROM links l JOIN pools p ON p.no = l.pool LEFT JOIN pool_holders h ON h.pool = p.no ORDER BY p.name, l.name`
-
-// links are those of all pools, as the database has them; what this process sees of its own is more and stands instead.
-func (s *Server) links(ctx context.Context) ([]Link, error) {
-	rows, err := s.db.Query(ctx, linksSQL)
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	var links []Link
-	var l Link
-	var renewed *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&l.Name, &l.Kind, &l.Pool, &l.Holder, &renewed, &l.Stopped}, func() error {
-		l.State, l.Reason = "unknown", ""
-		if renewed == nil || time.Since(*renewed) > holderLost {
-			l.State, l.Reason, l.Holder = "down", "no process holds its pool", ""
-		}
-		links = append(links, l)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	if s.doors.Links == nil {
-		return links, nil
-	}
-	own, err := s.doors.Links.Links(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range own {
-		i := slices.IndexFunc(links, func(l Link) bool { return l.Name == o.Name && l.Kind == o.Kind })
-		if i < 0 {
-			links = append(links, o)
-			continue
-		}
-		o.Pool, o.Holder, o.Stopped = links[i].Pool, links[i].Holder, links[i].Stopped
-		links[i] = o
-	}
-	return links, nil
+// Stop holds back what it names until it is lifted.
+type Stop struct {
+	ID       int64      `json:"id"`
+	Scope    string     `json:"scope" enum:"all,agency,channel,pool,link,template,life_event,list"`
+	Target   string     `json:"target" doc:"What of that scope; empty for all"`
+	Reason   string     `json:"reason"`
+	Actor    string     `json:"actor"`
+	At       time.Time  `json:"at"`
+	LiftedAt *time.Time `json:"lifted_at,omitempty"`
+	LiftedBy string     `json:"lifted_by,omitempty"`
 }
-
-const stopsSQL = `SELECT id, scope, target, reason, actor, at, lifted_at, lifted_by FROM stops
-	WHERE ($1 = 0 OR id < $1) AND ($2 OR lifted_at IS NULL) ORDER BY id DESC LIMIT $3`
 
 func (s *Server) listStops(ctx context.Context, _ journal.Principal, in *struct {
 	Paging
 	All bool `query:"all" doc:"Lifted ones as well"`
 }) (*answer[*Page[Stop]], error) {
+	if s.doors.Stops == nil {
+		return nil, problem(CodeNotHere)
+	}
 	before, err := numberFromCursor("listStops", in.After)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Query(ctx, stopsSQL, before, in.All, in.Limit+1)
+	found, err := s.doors.Stops.Stops(ctx, before, in.All, in.Limit+1)
 	if err != nil {
-		return nil, fmt.Errorf("list stops: %w", err)
+		return nil, err
 	}
-	stops, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Stop])
-	if err != nil {
-		return nil, fmt.Errorf("list stops: %w", err)
+	stops := make([]Stop, len(found))
+	for i, f := range found {
+		stops[i] = Stop{ID: f.ID, Scope: string(f.Scope), Target: f.Target, Reason: f.Reason, Actor: f.Actor, At: f.At, LiftedAt: f.LiftedAt, LiftedBy: f.LiftedBy}
 	}
 	if err := s.nameLists(ctx, stops); err != nil {
 		return nil, err

@@ -24,10 +24,10 @@ type told struct {
 	auditor string
 }
 
-// withOffice makes dispatch's own office the door to stops and contents.
+// withOffice makes dispatch's own office the door to stops, links and contents.
 func withOffice(_ *Config, d *Deps) {
 	office := &dispatch.Office{DB: d.DB, Journal: d.Journal, Keyring: d.Keyring, Now: d.Now}
-	d.Doors.Stops, d.Doors.Contents = office, office
+	d.Doors.Stops, d.Doors.Links, d.Doors.Contents = office, office, office
 }
 
 func newTold(t *testing.T) *told {

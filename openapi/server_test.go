@@ -78,6 +78,9 @@ func (f *fakeStops) SetStop(_ context.Context, p journal.Principal, scope dispat
 	f.set = append(f.set, Stop{ID: f.next, Scope: string(scope), Target: target, Reason: reason, Actor: p.Account})
 	return f.next, nil
 }
+func (f *fakeStops) Stops(context.Context, int64, bool, int) ([]dispatch.Stop, error) {
+	return nil, nil
+}
 func (f *fakeStops) LiftStop(context.Context, journal.Principal, int64) error { return nil }
 func (f *fakeStops) Cancel(context.Context, journal.Principal, string, dispatch.NotificationID) error {
 	return dispatch.ErrTooLate

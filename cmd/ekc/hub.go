@@ -321,7 +321,7 @@ func (h *hub) office() *dispatch.Office {
 }
 
 func doors(office *dispatch.Office, lists *ingest.Service, watcher *catalog.Watcher) openapi.Doors {
-	return openapi.Doors{Lists: lists, Stops: office, Links: linkStates{office}, Contents: office, Catalog: watcher}
+	return openapi.Doors{Lists: lists, Stops: office, Links: office, Contents: office, Catalog: watcher}
 }
 
 // processName is unique to this process and says where it runs.

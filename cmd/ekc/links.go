@@ -1,16 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/dispatch/sms"
-	"ekc/openapi"
 	"ekc/smpp"
 )
 
@@ -119,62 +116,4 @@ func permittedPhones(c *Config) func(citizen.Phone) bool {
 	return func(phone citizen.Phone) bool {
 		return slices.Contains(c.Pilot.AllowList, PhoneSetting{phone})
 	}
-}
-
-// linkStates is openapi's door to how the links are.
-type linkStates struct{ office *dispatch.Office }
-
-const (
-	// holderLost is when a holder that has not renewed has lost its pool (DESIGN 1).
-	holderLost = 6 * time.Second
-	// newsOld is when what a holder last said of a link is no news any more; it says so every two seconds.
-	newsOld = 10 * time.Second
-)
-
-// Links implements openapi.Links.
-func (s linkStates) Links(ctx context.Context) ([]openapi.Link, error) {
-	all, err := s.office.Pools(ctx)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	var links []openapi.Link
-	for _, p := range all {
-		held := p.Holder != "" && p.RenewedAt != nil && now.Sub(*p.RenewedAt) < holderLost
-		for _, l := range p.Links {
-			link := linkOf(l, held, now)
-			if link.Kind = "trunk"; p.Channel == channelSMS {
-				link.Kind = "smsc"
-			}
-			links = append(links, link)
-		}
-	}
-	return links, nil
-}
-
-func linkOf(l dispatch.LinkReport, held bool, now time.Time) openapi.Link {
-	link := openapi.Link{Name: l.Name, State: "down"}
-	switch {
-	case !held:
-		link.Reason, link.Since = "no process holds its pool", l.At
-		return link
-	case l.At == nil || now.Sub(*l.At) > newsOld:
-		link.State, link.Reason, link.Since = "unknown", "its holder has said nothing lately", l.At
-		return link
-	}
-	for _, b := range l.State.Binds {
-		if b.State == string(smpp.Bound) {
-			link.State, link.Reason, link.Since = "up", "", &b.Since
-			return link
-		}
-		link.Since = &b.Since
-		link.Reason = fmt.Sprintf("%s %s", b.Name, b.State)
-		if b.Code != "" {
-			link.Reason += " with " + b.Code
-		}
-		if !b.Retry.IsZero() {
-			link.Reason += ", next try at " + b.Retry.UTC().Format("15:04:05 UTC")
-		}
-	}
-	return link
 }

@@ -11,6 +11,7 @@ import (
 	"ekc/catalog"
 	"ekc/dispatch"
 	"ekc/journal"
+	"ekc/openapi"
 	"ekc/smpp"
 )
 
@@ -85,13 +86,13 @@ func (h *hub) observeOnce(ctx context.Context, o *observer) {
 	o.unplaced.Set(age.Seconds())
 	now := time.Now()
 	for _, p := range all {
-		held := p.Holder != "" && p.RenewedAt != nil && now.Sub(*p.RenewedAt) < holderLost
+		held := p.Held(now)
 		for _, l := range p.Links {
 			i := slices.IndexFunc(h.config.SMSC, func(s SMSCConfig) bool { return s.Name == l.Name })
 			if i < 0 {
 				continue // the simulator, or a link that is no longer configured
 			}
-			o.linkUp.WithLabelValues(l.Name).Set(oneIf(linkOf(l, held, now).State == "up"))
+			o.linkUp.WithLabelValues(l.Name).Set(oneIf(openapi.LinkOf(p, l, now).State == "up"))
 			o.linkAlarm.WithLabelValues(l.Name).Set(oneIf(held && slices.ContainsFunc(l.State.Binds, func(b dispatch.BindState) bool {
 				return b.Alarm && b.State != string(smpp.Bound)
 			})))

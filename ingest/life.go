@@ -27,7 +27,7 @@ func (s *Service) wrongState(l *List) error {
 // change runs one act of a person on a list: the list is locked, the act and its journal entry are one transaction.
 func (s *Service) change(ctx context.Context, p journal.Principal, id uuid.UUID, do func(tx pgx.Tx, l *List) error) (*List, error) {
 	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
-		l, err := s.find(ctx, tx, p, id, true)
+		l, err := find(ctx, tx, p, id, true)
 		if err != nil {
 			return err
 		}

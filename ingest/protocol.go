@@ -76,7 +76,7 @@ ORDER BY row_no, no`
 
 // Protocol returns the load protocol with at most limit rows (1,000 when zero) after the given row number.
 func (s *Service) Protocol(ctx context.Context, p journal.Principal, id uuid.UUID, after, limit int) (Protocol, error) {
-	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	l, err := find(ctx, s.cfg.DB, p, id, false)
 	if err != nil {
 		return Protocol{}, err
 	}
@@ -145,7 +145,7 @@ func (s *Service) WriteProtocol(ctx context.Context, p journal.Principal, id uui
 	if err != nil {
 		return fmt.Errorf("encode protocol: %w", err)
 	}
-	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	l, err := find(ctx, s.cfg.DB, p, id, false)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ type Preview struct {
 
 // Preview reads a row of the stored file again and shows it as it will leave. That somebody looked is in the journal.
 func (s *Service) Preview(ctx context.Context, p journal.Principal, id uuid.UUID, row int) (Preview, error) {
-	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	l, err := find(ctx, s.cfg.DB, p, id, false)
 	if err != nil {
 		return Preview{}, err
 	}
@@ -311,7 +311,7 @@ WHERE n.id > @after AND n.id < @next ORDER BY n.id LIMIT @limit`
 
 // Results hands out what became of every accepted row, in the order of the file; memory does not grow with the list.
 func (s *Service) Results(ctx context.Context, p journal.Principal, id uuid.UUID) (iter.Seq2[Result, error], error) {
-	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	l, err := find(ctx, s.cfg.DB, p, id, false)
 	if err != nil {
 		return nil, err
 	}

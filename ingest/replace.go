@@ -20,7 +20,7 @@ func (s *Service) Replace(ctx context.Context, p journal.Principal, id uuid.UUID
 	if !mayLoad(p) {
 		return Ref{}, ErrForbidden
 	}
-	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	l, err := find(ctx, s.cfg.DB, p, id, false)
 	if err != nil {
 		return Ref{}, err
 	}
@@ -85,7 +85,7 @@ func (s *Service) lastFile(ctx context.Context, list int64, key *citizen.DataKey
 
 func (s *Service) replace(ctx context.Context, p journal.Principal, id uuid.UUID, u *upload, template *catalog.Template, again bool) error {
 	return postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
-		l, err := s.find(ctx, tx, p, id, true)
+		l, err := find(ctx, tx, p, id, true)
 		if err != nil {
 			return err
 		}

@@ -189,7 +189,7 @@ type querier interface {
 const getListSQL = `SELECT ` + listColumns + ` FROM lists WHERE id = @id AND (@agency = '' OR agency = @agency)`
 
 // find reads a list that the principal may see; another agency's does not exist.
-func (s *Service) find(ctx context.Context, db querier, p journal.Principal, id uuid.UUID, forUpdate bool) (*List, error) {
+func find(ctx context.Context, db querier, p journal.Principal, id uuid.UUID, forUpdate bool) (*List, error) {
 	sql := getListSQL
 	if forUpdate {
 		sql += ` FOR UPDATE`
@@ -212,7 +212,7 @@ func (s *Service) find(ctx context.Context, db querier, p journal.Principal, id 
 
 // Get returns a list with its counts.
 func (s *Service) Get(ctx context.Context, p journal.Principal, id uuid.UUID) (*List, error) {
-	l, err := s.find(ctx, s.cfg.DB, p, id, false)
+	l, err := find(ctx, s.cfg.DB, p, id, false)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"ekc/citizen"
 	"ekc/dispatch"
+	"ekc/ingest"
 	"ekc/journal"
 )
 
@@ -39,7 +40,7 @@ type Stop struct {
 	LiftedBy string     `json:"lifted_by,omitempty"`
 }
 
-func (s *Server) listStops(ctx context.Context, _ journal.Principal, in *struct {
+func (s *Server) listStops(ctx context.Context, p journal.Principal, in *struct {
 	Paging
 	All bool `query:"all" doc:"Lifted ones as well"`
 }) (*answer[*Page[Stop]], error) {
@@ -58,28 +59,28 @@ func (s *Server) listStops(ctx context.Context, _ journal.Principal, in *struct 
 	for i, f := range found {
 		stops[i] = Stop{ID: f.ID, Scope: string(f.Scope), Target: f.Target, Reason: f.Reason, Actor: f.Actor, At: f.At, LiftedAt: f.LiftedAt, LiftedBy: f.LiftedBy}
 	}
-	if err := s.nameLists(ctx, stops); err != nil {
+	if err := s.nameLists(ctx, p, stops); err != nil {
 		return nil, err
 	}
 	return &answer[*Page[Stop]]{pageOf("listStops", stops, in.Limit, func(stop Stop) string { return strconv.FormatInt(stop.ID, 10) })}, nil
 }
 
 // nameLists shows the lists that stops name by the id they have outside.
-func (s *Server) nameLists(ctx context.Context, stops []Stop) error {
+func (s *Server) nameLists(ctx context.Context, p journal.Principal, stops []Stop) error {
 	var nos []int64
 	for _, stop := range stops {
 		if no, err := strconv.ParseInt(stop.Target, 10, 64); err == nil && stop.Scope == string(dispatch.StopList) {
 			nos = append(nos, no)
 		}
 	}
-	names, err := s.listNames(ctx, nos)
+	lists, err := ingest.ByNumber(ctx, s.db, p, nos)
 	if err != nil {
 		return err
 	}
 	for i := range stops {
 		no, err := strconv.ParseInt(stops[i].Target, 10, 64)
-		if id, ok := names[no]; ok && err == nil && stops[i].Scope == string(dispatch.StopList) {
-			stops[i].Target = id.String()
+		if l, ok := lists[no]; ok && err == nil && stops[i].Scope == string(dispatch.StopList) {
+			stops[i].Target = l.ID.String()
 		}
 	}
 	return nil
@@ -110,7 +111,7 @@ func (s *Server) createStop(ctx context.Context, p journal.Principal, in *struct
 		if err != nil {
 			return nil, err
 		}
-		target = strconv.FormatInt(list.no, 10)
+		target = strconv.FormatInt(list.No, 10)
 	}
 	id, err := s.doors.Stops.SetStop(ctx, p, scope, target, in.Body.Reason)
 	return answerOf(createdStop{id}, err)

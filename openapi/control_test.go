@@ -19,7 +19,7 @@ func TestStopsAreSetShownAndLifted(t *testing.T) {
 		t.Fatalf("%d %s", r.status, r.body)
 	}
 	var target string
-	if err := f.db.QueryRow(t.Context(), `SELECT target FROM stops`).Scan(&target); err != nil || target != strconv.FormatInt(f.l.no, 10) {
+	if err := f.db.QueryRow(t.Context(), `SELECT target FROM stops`).Scan(&target); err != nil || target != strconv.FormatInt(f.l.No, 10) {
 		t.Errorf("dispatch looks for %q, %v", target, err)
 	}
 	f.do(engineer, "POST", "/v1/stops", map[string]any{"scope": "link", "target": "smsc-1", "reason": "работы"}).into(t, &made)

@@ -2,15 +2,14 @@ package openapi
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"ekc/dispatch"
+	"ekc/ingest"
 	"ekc/journal"
 )
 
@@ -18,7 +17,7 @@ import (
 type told struct {
 	*world
 	ref     ListRef
-	l       listRef
+	l       *ingest.List
 	ids     []dispatch.NotificationID
 	loader  string
 	auditor string
@@ -47,7 +46,7 @@ func newTold(t *testing.T) *told {
 		t.Fatal(err)
 	}
 	f.l = l
-	f.ids = []dispatch.NotificationID{dispatch.MakeID(l.no, 1), dispatch.MakeID(l.no, 2)}
+	f.ids = []dispatch.NotificationID{dispatch.MakeID(l.No, 1), dispatch.MakeID(l.No, 2)}
 
 	// Row 1: the first attempt's answer was lost, the second was delivered in both segments. Row 2: accepted.
 	at := w.clock.now()
@@ -73,7 +72,7 @@ func (f *told) attempt(row, no, segment, sequence int, state dispatch.AttemptSta
 		f.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback(context.Background()) }()
-	ids, err := f.server.journal.Append(f.Context(), tx, []journal.Entry{{Kind: journal.Attempt, At: at, Agency: agencyA, ListNo: f.l.no, Notification: int64(f.ids[row]),
+	ids, err := f.server.journal.Append(f.Context(), tx, []journal.Entry{{Kind: journal.Attempt, At: at, Agency: agencyA, ListNo: f.l.No, Notification: int64(f.ids[row]),
 		Attempt: no, Segment: segment, Sequence: sequence, State: state.String(), Channel: "sms", Link: "smsc-1", Code: code}})
 	if err != nil {
 		f.Fatal(err)
@@ -227,86 +226,5 @@ func TestHistoryIsToldAndReadingItIsInIt(t *testing.T) {
 	f.do(stranger, "GET", "/v1/history?actor=loader", nil).into(t, &none)
 	if len(none.Items) != 0 {
 		t.Errorf("another agency's acts: %+v", none.Items)
-	}
-}
-
-func TestAPersonIsFoundWithAPurposeMaskedAndJournalled(t *testing.T) {
-	t.Parallel()
-	f := newTold(t)
-	f.placed()
-	search := func(key, who string) reply {
-		return f.do(key, "POST", "/v1/history/search", `{`+who+`,"purpose":{"code":"complaint","reference":"ОБР-17/2026"}}`)
-	}
-	for name, who := range map[string]string{
-		"phone": `"phone":"8 (903) 000-00-01"`, "snils": `"snils":"11223344595"`,
-	} {
-		r := search(f.loader, who)
-		var found SearchAnswer
-		r.into(t, &found)
-		if len(found.Found) != 1 || found.Unmasked || found.More || found.Found[0].Notification.NotificationID != f.ids[0].String() || found.Found[0].List.OrderedBy != "Приказ № 7" ||
-			found.Found[0].List.LegalBasis == nil || found.Found[0].Row != 2 || len(found.Items) != 5 {
-			t.Errorf("%s: %s", name, r.body)
-		}
-		for _, secret := range []string{"9030000001", "000-00-01", "Мария", "Иванова", "11223344595", "112-233-445", "выплата"} {
-			if strings.Contains(r.body, secret) {
-				t.Errorf("%s: masked answer holds %s: %s", name, secret, r.body)
-			}
-		}
-		var full SearchAnswer
-		search(f.auditor, who).into(t, &full)
-		if len(full.Found) != 1 || !full.Unmasked || full.Found[0].Text != "СФР: выплата назначена." || full.Found[0].Person.Phone != "+79030000001" ||
-			full.Found[0].Person.FullName != "Иванова Мария Петровна" || full.Found[0].Person.SNILS != "112-233-445 95" {
-			t.Errorf("%s in full: %+v", name, full.Found)
-		}
-	}
-	stranger := f.key("stranger", agencyB, journal.RoleListLoader)
-	var none SearchAnswer
-	search(stranger, `"phone":"+79030000001"`).into(t, &none)
-	if len(none.Found) != 0 || len(none.Items) != 0 {
-		t.Errorf("another agency's: %+v", none)
-	}
-	search(f.auditor, `"phone":"+79030000099"`).into(t, &none)
-	if len(none.Found) != 0 || none.Found == nil {
-		t.Errorf("nobody: %+v", none)
-	}
-
-	for name, body := range map[string]string{
-		"no purpose":   `{"phone":"+79030000001"}`,
-		"two ways":     `{"phone":"+79030000001","snils":"11223344595","purpose":{"code":"complaint","reference":"1"}}`,
-		"no way":       `{"purpose":{"code":"complaint","reference":"1"}}`,
-		"name alone":   `{"full_name":"Иванова Мария","purpose":{"code":"complaint","reference":"1"}}`,
-		"empty reason": `{"phone":"+79030000001","purpose":{"code":"complaint","reference":""}}`,
-		"phone inside": `{"phone":"+79030000001","purpose":{"code":"complaint","reference":"8 903 000 00 01"}}`,
-		"SNILS inside": `{"phone":"+79030000001","purpose":{"code":"complaint","reference":"112-233-445 95"}}`,
-	} {
-		if r := f.do(f.auditor, "POST", "/v1/history/search", body); r.status != 422 {
-			t.Errorf("%s: %d %s", name, r.status, r.body)
-		}
-	}
-
-	f.placed()
-	var searches Page[HistoryEntry]
-	f.do(f.auditor, "GET", "/v1/history?kind=person.searched", nil).into(t, &searches)
-	if len(searches.Items) != 6 {
-		t.Fatalf("%d searches in the history", len(searches.Items))
-	}
-	for _, e := range searches.Items {
-		if e.Purpose != "complaint: ОБР-17/2026" || e.Actor == "" {
-			t.Errorf("%+v", e)
-		}
-	}
-	var entries []byte
-	rows, err := f.db.Query(t.Context(), `SELECT entries FROM journal`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = pgx.ForEachRow(rows, []any{&entries}, func() error {
-		if bytesHold(entries, "9030000001", "11223344595", "Иванова") {
-			return fmt.Errorf("the journal holds a person")
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }

@@ -2,7 +2,7 @@ package openapi
 
 import (
 	"context"
-
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"ekc/dispatch"
+	"ekc/ingest"
 	"ekc/journal"
 )
 
@@ -48,14 +49,6 @@ type Attempt struct {
 	At      time.Time `json:"at"`
 }
 
-// listRef is what this door needs to know of a list to show what belongs to it.
-type listRef struct {
-	no        int64
-	id        uuid.UUID
-	agency    string
-	createdAt time.Time
-}
-
 func (s *Server) registerNotifications() {
 	register(s, operation{id: "listNotifications", method: http.MethodGet, path: "/v1/notifications", tag: "notifications", summary: "Notifications of a list, in its order",
 		description: "A page may be short, even empty, and still have a next one, where much had to be read to find little."}, s.listNotifications)
@@ -88,7 +81,7 @@ func (s *Server) registerNotifications() {
 			if err != nil {
 				return nil, err
 			}
-			return &empty{}, s.doors.Stops.Cancel(ctx, p, list.agency, id)
+			return &empty{}, s.doors.Stops.Cancel(ctx, p, list.Agency, id)
 		})
 	register(s, operation{id: "settleNotification", method: http.MethodPost, path: "/v1/notifications/{id}/settle", tag: "notifications", summary: "Decide about one that may have left", status: http.StatusNoContent, errors: []int{409},
 		description: "For what is held as uncertain: resend sends it again, marked as a possible duplicate; sent waits for nothing more."},
@@ -105,7 +98,7 @@ func (s *Server) registerNotifications() {
 			if err != nil {
 				return nil, err
 			}
-			return &empty{}, s.doors.Stops.Settle(ctx, p, list.agency, id, dispatch.Decision(in.Body.Decision))
+			return &empty{}, s.doors.Stops.Settle(ctx, p, list.Agency, id, dispatch.Decision(in.Body.Decision))
 		})
 }
 
@@ -114,33 +107,32 @@ type NotificationPath struct {
 }
 
 // listByID finds a list by what it is called outside; another agency's is not there.
-func (s *Server) listByID(ctx context.Context, p journal.Principal, id string) (listRef, error) {
+func (s *Server) listByID(ctx context.Context, p journal.Principal, id string) (*ingest.List, error) {
 	parsed, err := uuid.Parse(id)
 	if err != nil {
-		return listRef{}, problem(CodeNotFound)
+		return nil, problem(CodeNotFound)
 	}
-	return s.listWhere(ctx, p, `id = $1`, parsed)
+	l, err := ingest.Find(ctx, s.db, p, parsed)
+	if errors.Is(err, ingest.ErrNotFound) {
+		return nil, problem(CodeNotFound)
+	}
+	return l, err
 }
 
-func (s *Server) listWhere(ctx context.Context, p journal.Principal, where string, arg any) (listRef, error) {
-	var l listRef
-	err := s.db.QueryRow(ctx, `SELECT no, id, agency, created_at FROM lists WHERE `+where, arg).Scan(&l.no, &l.id, &l.agency, &l.createdAt)
-	if err != nil {
-		return listRef{}, fmt.Errorf("find list: %w", err)
-	}
-	if !p.Sees(l.agency) {
-		return listRef{}, problem(CodeNotFound)
-	}
-	return l, nil
-}
-
-func (s *Server) notificationByID(ctx context.Context, p journal.Principal, text string) (dispatch.NotificationID, listRef, error) {
+func (s *Server) notificationByID(ctx context.Context, p journal.Principal, text string) (dispatch.NotificationID, *ingest.List, error) {
 	id, err := dispatch.ParseNotificationID(text)
 	if err != nil {
-		return 0, listRef{}, problem(CodeNotFound)
+		return 0, nil, problem(CodeNotFound)
 	}
-	list, err := s.listWhere(ctx, p, `no = $1`, id.List())
-	return id, list, err
+	lists, err := ingest.ByNumber(ctx, s.db, p, []int64{id.List()})
+	if err != nil {
+		return 0, nil, err
+	}
+	list, ok := lists[id.List()]
+	if !ok {
+		return 0, nil, problem(CodeNotFound)
+	}
+	return id, list, nil
 }
 
 func (s *Server) listNotifications(ctx context.Context, p journal.Principal, in *struct {
@@ -161,7 +153,7 @@ func (s *Server) listNotifications(ctx context.Context, p journal.Principal, in 
 	if st, ok := dispatch.ParseState(in.State); ok {
 		state = &st
 	}
-	ids, next, err := dispatch.PageIDs(ctx, s.db, list.no, state, dispatch.NotificationID(after), in.Limit, list.createdAt)
+	ids, next, err := dispatch.PageIDs(ctx, s.db, list.No, state, dispatch.NotificationID(after), in.Limit, list.CreatedAt)
 	if err != nil {
 		return nil, err
 	}
@@ -177,8 +169,8 @@ func (s *Server) listNotifications(ctx context.Context, p journal.Principal, in 
 }
 
 // readNotifications tells what became of notifications of one list, in the order of their ids.
-func (s *Server) readNotifications(ctx context.Context, list listRef, ids []dispatch.NotificationID) ([]Notification, error) {
-	found, err := dispatch.ReadStatus(ctx, s.db, ids, list.createdAt)
+func (s *Server) readNotifications(ctx context.Context, list *ingest.List, ids []dispatch.NotificationID) ([]Notification, error) {
+	found, err := dispatch.ReadStatus(ctx, s.db, ids, list.CreatedAt)
 	if err != nil {
 		return nil, err
 	}
@@ -186,12 +178,12 @@ func (s *Server) readNotifications(ctx context.Context, list listRef, ids []disp
 	out := make([]Notification, len(found))
 	for i := range found {
 		st := &found[i]
-		n := Notification{ListID: list.id.String(), ExternalID: st.ExternalID, NotificationID: st.ID.String(), Part: st.Part, Row: st.RowNo,
+		n := Notification{ListID: list.ID.String(), ExternalID: st.ExternalID, NotificationID: st.ID.String(), Part: st.Part, Row: st.RowNo,
 			Sequence: int(st.Sequence), State: st.State.String(), Final: st.State.Final(), Informed: st.State == dispatch.Delivered,
 			InTerm: string(dispatch.TermOf(st.State, st.At, st.InformBy, now)), Reason: string(st.Reason), Code: st.Code, Channel: st.Channel, Attempt: int(st.Attempt),
 			Segments: int(st.Segments), OccurredAt: st.At, PossibleDuplicate: st.Possible, Attempts: make([]Attempt, len(st.Attempts))}
 		if n.OccurredAt.IsZero() {
-			n.OccurredAt = list.createdAt
+			n.OccurredAt = list.CreatedAt
 		}
 		for k, a := range st.Attempts {
 			n.Attempts[k] = Attempt{No: int(a.No), Channel: a.Channel, Link: a.Link, State: a.State.String(), Code: a.Code, At: a.At}

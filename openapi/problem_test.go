@@ -102,6 +102,7 @@ func TestRefusedValuesAreNeverRepeated(t *testing.T) {
 		{"no purpose", auditor, "POST", "/v1/history/search", json(`{"phone":"CANARY"}`), 422, nil},
 		{"a person in the purpose", auditor, "POST", "/v1/history/search", json(`{"phone":"CANARY","purpose":{"code":"complaint","reference":"CANARY"}}`), 422, nil},
 		{"search by what is no phone", auditor, "POST", "/v1/history/search", json(`{"phone":"CANARY CANARY","purpose":{"code":"complaint","reference":"1"}}`), 422, nil},
+		{"no person in the lists of an agency", loader, "POST", "/v1/notifications/search", json(`{"snils":"CANARY","purpose":{"code":"complaint","reference":"1"}}`), 422, nil},
 		{"rows of the wrong type", loader, "POST", "/v1/lists", json(`{"rows":[{"phone":CANARY}]}`), 422, nil},
 		{"data of the wrong type", loader, "POST", "/v1/lists", json(`{"rows":[{"phone":"CANARY","data":{"CANARY":5}}]}`), 422, nil},
 		{"unknown field of a row", loader, "POST", "/v1/lists", json(`{"rows":[{"CANARY":"CANARY"}]}`), 422, nil},

@@ -54,6 +54,8 @@ var table = map[string]access{
 
 	"listNotifications": {roles: listReaders},
 	"getNotification":   {roles: listReaders},
+	// who may show a person's data in full asks the history; an agency's box shows masked ones
+	"searchNotifications": roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSupervisor, journal.RoleOperatorL2),
 
 	"cancelNotification": roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
 	"settleNotification": roles(journal.RoleListApprover, journal.RoleDutyEngineer, journal.RoleEKCAdmin),

@@ -115,6 +115,7 @@ func New(c Config, d Deps) (*Server, error) {
 	s.registerLists()
 	s.registerNotifications()
 	s.registerHistory()
+	s.registerSearch()
 	s.registerControl()
 	s.registerCatalog()
 	s.registerHealth(d.Metrics)

@@ -109,6 +109,11 @@ func (l *leak) searchForPersons() {
 					l.t.Errorf("a canary is not found by %v", by)
 				}
 			}
+			var box openapi.FoundAnswer
+			l.must(l.staff.loader, "POST", "/v1/notifications/search", by, &box)
+			if len(box.Found) == 0 {
+				l.t.Errorf("a canary is not found in the lists of its agency by %v", by)
+			}
 		}
 	}
 }

@@ -64,6 +64,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"holiday twice", KindRule, "holidays", `{"title":"п","days":["01-01","01-01"]}`, "days"},
 		{"cap", KindRule, "caps.sms_per_day", `{"title":"л","count":4}`, ""},
 		{"cap of nothing", KindRule, "caps.sms_per_day", `{"title":"л","count":0}`, "count"},
+		{"test sendings of a list", KindRule, "caps.tests_per_list", `{"title":"п","count":3}`, ""},
+		{"no test sending a day", KindRule, "caps.tests_per_day", `{"title":"п","count":0}`, "count"},
 		{"value of another kind", KindRule, "caps.sms_per_day", `{"title":"л","duration":"4h"}`, "value"},
 		{"two values", KindRule, "caps.sms_per_day", `{"title":"л","count":4,"percent":4}`, "value"},
 		{"share over all", KindRule, "bad_share", `{"title":"д","percent":101}`, "percent"},

@@ -14,7 +14,7 @@ type Rule struct {
 	Title    string    `json:"title"`
 	Window   *Window   `json:"window,omitempty"`   // window.sms, window.sms.urgent, window.voice
 	Days     []string  `json:"days,omitempty"`     // holidays: 01-02 every year, 2027-01-02 once
-	Count    *int      `json:"count,omitempty"`    // caps.sms_per_day, caps.calls_per_day
+	Count    *int      `json:"count,omitempty"`    // caps.…
 	Percent  *int      `json:"percent,omitempty"`  // bad_share
 	Duration *Duration `json:"duration,omitempty"` // gap, duplicate_period, receipt.give_up, uncertain.wait
 	Backoff  *Backoff  `json:"backoff,omitempty"`  // retry.<reason>, retry.default
@@ -35,6 +35,12 @@ const (
 	RuleGiveUp          = "receipt.give_up"
 	RuleUncertainWait   = "uncertain.wait"
 	RuleRetryDefault    = "retry.default"
+)
+
+const (
+	// Without them a row of a list cannot be sent to its loader's own handset; everything else goes on.
+	RuleTestsPerList = "caps.tests_per_list"
+	RuleTestsPerDay  = "caps.tests_per_day"
 
 	retryPrefix = "retry."
 	termPrefix  = "term."
@@ -64,7 +70,7 @@ func (r *Rule) validate() error {
 		right = r.Days != nil
 		_, err := parseHolidays(r.Days)
 		c.require(err == nil, "days", "Праздничные дни: 01-02 для каждого года или 2027-01-02, без повторов.")
-	case r.Code == RuleSMSPerDay, r.Code == RuleCallsPerDay:
+	case r.Code == RuleSMSPerDay, r.Code == RuleCallsPerDay, r.Code == RuleTestsPerList, r.Code == RuleTestsPerDay:
 		right = r.Count != nil
 		c.require(!right || *r.Count >= 1 && *r.Count <= 100, "count", "Число: от 1 до 100.")
 	case r.Code == RuleBadShare:
@@ -94,6 +100,8 @@ type Rules struct {
 	SMS, SMSUrgent, Voice  Window
 	Holidays               Holidays
 	SMSPerDay, CallsPerDay int           // per phone and day of its zone
+	TestsPerList           int           // test sendings of one list; zero = none may be made
+	TestsPerDay            int           // test sendings by one account in 24 hours; zero = none may be made
 	Gap                    time.Duration // between two messages to one phone
 	DuplicatePeriod        time.Duration
 	BadShare               int           // percent of bad rows that rejects a whole file
@@ -139,6 +147,10 @@ func newRules(inForce []*Rule) (*Rules, error) {
 			r.SMSPerDay = *rule.Count
 		case code == RuleCallsPerDay:
 			r.CallsPerDay = *rule.Count
+		case code == RuleTestsPerList:
+			r.TestsPerList = *rule.Count
+		case code == RuleTestsPerDay:
+			r.TestsPerDay = *rule.Count
 		case code == RuleGap:
 			r.Gap = rule.Duration.Std()
 		case code == RuleDuplicatePeriod:

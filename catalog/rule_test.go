@@ -17,6 +17,8 @@ func TestSeedRulesHaveTheDefaults(t *testing.T) {
 	for name, ok := range map[string]bool{
 		"sms a day":        r.SMSPerDay == 4,
 		"calls a day":      r.CallsPerDay == 2,
+		"tests of a list":  r.TestsPerList == 3,
+		"tests a day":      r.TestsPerDay == 20,
 		"gap":              r.Gap == 10*time.Minute,
 		"duplicate period": r.DuplicatePeriod == 30*24*time.Hour,
 		"bad share":        r.BadShare == 50,
@@ -52,6 +54,21 @@ func TestMissingRuleIsNamedNotGuessed(t *testing.T) {
 		if _, err := New(without).Rules(day("2026-12-01")); err == nil || !strings.HasSuffix(err.Error(), "for "+code) {
 			t.Errorf("without %s: %v", code, err)
 		}
+	}
+}
+
+func TestWithoutRulesOfTestSendingOnlyThatIsOff(t *testing.T) {
+	t.Parallel()
+	items, err := SeedItems()
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := slices.DeleteFunc(items, func(i Item) bool {
+		return i.Header().Code == RuleTestsPerList || i.Header().Code == RuleTestsPerDay
+	})
+	r, err := New(without).Rules(day("2026-12-01"))
+	if err != nil || r.TestsPerList != 0 || r.TestsPerDay != 0 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

@@ -307,3 +307,12 @@ func (a *Admission) Discard(ctx context.Context, tx pgx.Tx, listNo int64) error 
 	}
 	return nil
 }
+
+// Stopped reports whether a stop of this very list is in force.
+func (a *Admission) Stopped(ctx context.Context, tx pgx.Tx, listNo int64) (stopped bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM stops WHERE lifted_at IS NULL AND scope = 'list' AND target = $1::bigint::text)`, listNo).Scan(&stopped)
+	if err != nil {
+		return false, fmt.Errorf("look for a stop of list %d: %w", listNo, err)
+	}
+	return stopped, nil
+}

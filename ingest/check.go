@@ -30,6 +30,7 @@ type checker struct {
 	routes   dispatch.Routes
 	test     bool
 	lane     int16
+	filled   bool // texts of rows are the list's template, filled in already
 
 	titles    []string
 	bound     map[*catalog.Template]binding

@@ -150,15 +150,29 @@ func (s *Service) submit(ctx context.Context, p journal.Principal, h Header, kin
 	if err != nil {
 		return Ref{}, err
 	}
+	return s.take(ctx, p, arrival{envelope: e, template: template, kind: kind, format: format}, file)
+}
+
+// arrival is a list on its way in, its header complete.
+type arrival struct {
+	envelope envelope
+	template *catalog.Template // the list's own; nil when rows bring theirs
+	kind     string
+	format   string    // of the file; "" = found out when it comes
+	testSend *testSend // what it shows of another list; nil for a list of its own
+}
+
+// take stores a list and its file.
+func (s *Service) take(ctx context.Context, p journal.Principal, a arrival, file io.Reader) (Ref, error) {
 	ref := Ref{ID: uuid.New(), State: Receiving}
-	key, err := s.open(ctx, p, e, template, kind, &ref)
+	key, err := s.open(ctx, p, a, &ref)
 	if err != nil {
 		return Ref{}, err
 	}
-	up := upload{s: s, list: ref.No, file: 1, key: key, format: format, envelope: e}
+	up := upload{s: s, list: ref.No, file: 1, key: key, format: a.format, envelope: a.envelope}
 	err = up.store(ctx, file)
 	if err == nil {
-		err = s.closeUpload(ctx, p, &up, &ref, h.Again)
+		err = s.closeUpload(ctx, p, &up, &ref, a.testSend)
 	}
 	if err != nil {
 		s.drop(ctx, &up, true)
@@ -170,23 +184,30 @@ func (s *Service) submit(ctx context.Context, p journal.Principal, h Header, kin
 
 const insertListSQL = `
 INSERT INTO lists (id, agency, source, kind, name, state, life_event, template, template_version, channels, priority, on_uncertain,
-	legal_basis, ordered_by, not_before, valid_until, inform_by, test, data_key, loaded_by, created_at)
+	legal_basis, ordered_by, not_before, valid_until, inform_by, test, tests, data_key, loaded_by, created_at)
 VALUES (@id, @agency, @source, @kind, @name, 'receiving', @life_event, @template, @template_version, @channels, @priority, @on_uncertain,
-	@legal_basis, @ordered_by, @not_before, @valid_until, @inform_by, @test, @data_key, @loaded_by, @created_at)
+	@legal_basis, @ordered_by, @not_before, @valid_until, @inform_by, @test, @tests, @data_key, @loaded_by, @created_at)
 RETURNING no`
 
 // open makes the list and its data key. It is nothing yet: only closeUpload tells anybody of it.
-func (s *Service) open(ctx context.Context, p journal.Principal, e envelope, template *catalog.Template, kind string, ref *Ref) (*citizen.DataKey, error) {
+func (s *Service) open(ctx context.Context, p journal.Principal, a arrival, ref *Ref) (*citizen.DataKey, error) {
 	var key *citizen.DataKey
+	test, tests := p.Test, any(nil)
 	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) (err error) {
+		if a.testSend != nil {
+			if err := s.permitTest(ctx, tx, p, a.testSend.list.ID); err != nil {
+				return err
+			}
+			test, tests = a.testSend.list.Test, a.testSend.list.No
+		}
 		if key, err = s.cfg.Keys.ScopeKey(ctx, tx, "list/"+ref.ID.String(), p.Agency); err != nil {
 			return err
 		}
-		args, err := headerArgs(e, template)
+		args, err := headerArgs(a.envelope, a.template)
 		if err != nil {
 			return err
 		}
-		args["id"], args["agency"], args["kind"], args["test"] = ref.ID, p.Agency, kind, p.Test
+		args["id"], args["agency"], args["kind"], args["test"], args["tests"] = ref.ID, p.Agency, a.kind, test, tests
 		args["data_key"], args["loaded_by"], args["created_at"] = key.ID, p.Account, s.cfg.Now()
 		return tx.QueryRow(ctx, insertListSQL, args).Scan(&ref.No)
 	})
@@ -337,9 +358,9 @@ const (
 )
 
 // closeUpload makes the list one that exists: its file is whole and waits to be checked.
-func (s *Service) closeUpload(ctx context.Context, p journal.Principal, u *upload, ref *Ref, again bool) error {
+func (s *Service) closeUpload(ctx context.Context, p journal.Principal, u *upload, ref *Ref, shows *testSend) error {
 	return postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
-		reason, err := s.sameFile(ctx, tx, p.Agency, u, again)
+		reason, err := s.sameFile(ctx, tx, p.Agency, u, u.envelope.Again)
 		if err != nil {
 			return err
 		}
@@ -350,6 +371,11 @@ func (s *Service) closeUpload(ctx context.Context, p journal.Principal, u *uploa
 			return fmt.Errorf("store list: %w", err)
 		}
 		ref.State = Checking
+		if shows != nil {
+			if err := s.recordTest(ctx, tx, p, shows, ref); err != nil {
+				return err
+			}
+		}
 		return s.append(ctx, tx, p, journal.Entry{Kind: journal.ListCreated, ListNo: u.list, Agency: p.Agency, State: string(Checking),
 			Reason: reason, Data: journal.Fields("list_id", ref.ID.String(), "source", u.envelope.Source, "format", u.format,
 				"bytes", fmt.Sprint(u.size), "priority", u.envelope.Priority)})

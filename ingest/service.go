@@ -73,7 +73,7 @@ var (
 	ErrOwnList         = &Fault{FaultForbidden, "own_list", "Список загрузили вы. Утвердить или отклонить его должен другой сотрудник."}
 	ErrState           = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: это действие сейчас невозможно."}
 	ErrChanged         = &Fault{FaultConflict, "list_changed", "Список изменился после просмотра. Откройте его заново, проверьте и утвердите ещё раз."}
-	ErrNoBasis         = &Fault{FaultConflict, "no_legal_basis", "Не указано правовое основание (код, документ, дата). Укажите его и утвердите список ещё раз."}
+	ErrNoBasis         = &Fault{FaultConflict, "no_legal_basis", "Не указано правовое основание (код, документ, дата). Укажите его и повторите."}
 	ErrNoOrder         = &Fault{FaultConflict, "no_order", "Не указано, по чьему распоряжению отправляется список (приказ или письмо)."}
 	ErrSameFile        = &Fault{FaultConflict, "same_file", "Этот же файл уже загружен %s (список %s). Если его нужно отправить ещё раз, подтвердите повторную загрузку."}
 	ErrUnknownTemplate = &Fault{FaultInvalid, "unknown_template", "Такого шаблона нет в справочнике, или он не действует. Выберите шаблон из списка."}
@@ -131,6 +131,7 @@ type List struct {
 	ValidUntil      time.Time
 	InformBy        time.Time
 	Test            bool
+	Tests           uuid.UUID // of a test sending: the list whose row it shows; zero for a list of its own
 	Rows            int
 	Accepted        int
 	Rejected        int
@@ -152,18 +153,23 @@ type List struct {
 
 const listColumns = `no, id, agency, source, kind, name, state, state_reason, life_event, template, template_version, channels, priority,
 	on_uncertain, legal_basis, ordered_by, not_before, valid_until, inform_by, test, rows, accepted, rejected, warnings, segments, digest,
-	loaded_by, approved_by, created_at, approved_at, start_at, first_sent_at, ended_at, data_key`
+	loaded_by, approved_by, created_at, approved_at, start_at, first_sent_at, ended_at, data_key,
+	(SELECT tested.id FROM lists tested WHERE tested.no = lists.tests)`
 
 func scanList(row pgx.CollectableRow) (*List, error) {
 	var l List
 	var basis []byte
+	var tests *uuid.UUID
 	var notBefore, validUntil, informBy, approvedAt, startAt, sentAt, endedAt *time.Time
 	err := row.Scan(&l.No, &l.ID, &l.Agency, &l.Source, &l.Kind, &l.Name, &l.State, &l.StateReason, &l.LifeEvent, &l.Template,
 		&l.TemplateVersion, &l.Channels, &l.Priority, &l.OnUncertain, &basis, &l.OrderedBy, &notBefore, &validUntil, &informBy, &l.Test,
 		&l.Rows, &l.Accepted, &l.Rejected, &l.Warnings, &l.Segments, &l.Digest, &l.LoadedBy, &l.ApprovedBy, &l.CreatedAt, &approvedAt,
-		&startAt, &sentAt, &endedAt, &l.dataKey)
+		&startAt, &sentAt, &endedAt, &l.dataKey, &tests)
 	if err != nil {
 		return nil, err
+	}
+	if tests != nil {
+		l.Tests = *tests
 	}
 	if basis != nil {
 		if err := json.Unmarshal(basis, &l.LegalBasis); err != nil {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ekc/citizen"
@@ -153,7 +154,7 @@ func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k 
 		return nil, nil, nil, err
 	}
 	k = &checker{catalog: snapshot, rules: rules, at: c.at, agency: l.Agency, region: e.Region, envelope: &e.Header, segments: s.cfg.MaxSegments,
-		routes: s.cfg.Routes, test: l.Test, lane: laneOf(l)}
+		routes: s.cfg.Routes, test: l.Test, lane: laneOf(l), filled: l.Tests != uuid.Nil}
 	if l.Template != "" {
 		template, ok := snapshot.Template(l.Template, l.TemplateVersion)
 		if !ok {
@@ -329,7 +330,7 @@ func (s *Service) personal(ctx context.Context, tx pgx.Tx, l *List, sl *slice) e
 const duplicatesSQL = `
 SELECT d.digest FROM unnest(@digests::bytea[]) AS d(digest)
 	CROSS JOIN LATERAL (SELECT ref FROM persons_index WHERE digest = d.digest AND ref_kind = 1 OFFSET 0) p
-	CROSS JOIN LATERAL (SELECT FROM lists WHERE no = p.ref >> 24 AND created_at >= @since
+	CROSS JOIN LATERAL (SELECT FROM lists WHERE no = p.ref >> 24 AND created_at >= @since AND tests IS NULL
 		AND state NOT IN ('rejected', 'refused', 'cancelled') OFFSET 0) l
 	CROSS JOIN LATERAL (SELECT FROM notifications WHERE id = p.ref OFFSET 0) n`
 

@@ -45,6 +45,9 @@ func (c *checker) checkText(out *checked, cells []string) {
 			return
 		}
 		c.setText(out, text)
+		if c.filled && c.template != nil {
+			out.row.Template = c.template.Code
+		}
 		return
 	}
 	template := c.template

@@ -249,7 +249,7 @@ func TestSweepRemovesWhatAProcessLeftWhenItDied(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ref Ref
-	key, err := h.open(t.Context(), loader, e, template, KindFile, &ref)
+	key, err := h.open(t.Context(), loader, arrival{envelope: e, template: template, kind: KindFile}, &ref)
 	if err != nil {
 		t.Fatal(err)
 	}

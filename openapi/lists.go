@@ -36,6 +36,7 @@ type List struct {
 	ValidUntil      *time.Time          `json:"valid_until,omitempty"`
 	InformBy        *time.Time          `json:"inform_by,omitempty"`
 	Test            bool                `json:"test"`
+	Tests           string              `json:"tests,omitempty" format:"uuid" doc:"Of a test sending: the list whose row it shows; there nothing of it is counted"`
 	Rows            int                 `json:"rows"`
 	Accepted        int                 `json:"accepted"`
 	Rejected        int                 `json:"rejected"`
@@ -62,7 +63,7 @@ func listOf(l *ingest.List) List {
 	if channels == nil {
 		channels = []string{}
 	}
-	return List{
+	out := List{
 		ID: l.ID.String(), Name: l.Name, Agency: l.Agency, Source: l.Source, Kind: l.Kind, State: string(l.State), StateReason: l.StateReason,
 		LifeEvent: l.LifeEvent, Template: l.Template, TemplateVersion: l.TemplateVersion, Channels: channels, Priority: l.Priority,
 		OnUncertain: l.OnUncertain, LegalBasis: l.LegalBasis, OrderedBy: l.OrderedBy, NotBefore: timeOf(l.NotBefore), ValidUntil: timeOf(l.ValidUntil),
@@ -70,6 +71,10 @@ func listOf(l *ingest.List) List {
 		Segments: l.Segments, Digest: hex.EncodeToString(l.Digest), Counts: counts, AsOf: l.AsOf, LoadedBy: l.LoadedBy, ApprovedBy: l.ApprovedBy,
 		CreatedAt: l.CreatedAt, ApprovedAt: timeOf(l.ApprovedAt), StartAt: timeOf(l.StartAt), FirstSentAt: timeOf(l.FirstSentAt), EndedAt: timeOf(l.EndedAt),
 	}
+	if l.Tests != uuid.Nil {
+		out.Tests = l.Tests.String()
+	}
+	return out
 }
 
 func timeOf(t time.Time) *time.Time {

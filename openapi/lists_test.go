@@ -277,3 +277,54 @@ func TestProgressComesAsEventsUntilTheListEnds(t *testing.T) {
 		t.Errorf("states %s", got)
 	}
 }
+
+func TestARowIsSentToTheLoadersOwnHandset(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withOffice)
+	w.run()
+	loader := w.key("loader", agencyA, journal.RoleListLoader)
+	approver := w.key("approver", agencyA, journal.RoleListApprover)
+	auditor := w.key("auditor", "", journal.RoleAuditor)
+	stranger := w.key("stranger", agencyB, journal.RoleListLoader)
+	var ref, test ListRef
+	w.upload(loader, append(listFieldsOfForm, "file", goodFile)...).into(t, &ref)
+	w.reaches(loader, ref.URL, "ready")
+	send := func(key, body string, header ...string) reply {
+		return w.do(key, "POST", ref.URL+"/test-send", body, header...)
+	}
+	r := send(loader, `{"row":3,"phone":"8 999 123-45-67"}`, "Idempotency-Key", "проверка")
+	if r.into(t, &test); r.status != 202 || test.URL == ref.URL {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	if again := send(loader, `{"row":3,"phone":"8 999 123-45-67"}`, "Idempotency-Key", "проверка"); again.body != r.body {
+		t.Errorf("repeated: %d %s", again.status, again.body)
+	}
+	if l := w.reaches(loader, test.URL, "running"); l.Tests != ref.ID || l.Accepted != 1 || l.Kind != "express" || l.OrderedBy != "Приказ № 7" || l.Segments != 1 {
+		t.Errorf("%+v", l)
+	}
+	if l := w.reaches(loader, ref.URL, "ready"); l.Tests != "" || l.Accepted != 2 {
+		t.Errorf("%+v", l)
+	}
+	var found SearchAnswer
+	w.do(auditor, "POST", "/v1/history/search", `{"phone":"+79991234567","purpose":{"code":"complaint","reference":"1"}}`).into(t, &found)
+	if len(found.Found) != 1 || found.Found[0].Text != "Проверка: СФР: выплата назначена." || found.Found[0].List.Tests != ref.ID || found.Found[0].Person.FullName != "" {
+		t.Errorf("%+v", found.Found)
+	}
+
+	w.wants(send(approver, `{"phone":"+79991234567"}`), 403, CodeForbidden)
+	w.wants(send(stranger, `{"phone":"+79991234567"}`), 404, "list_not_found")
+	w.wants(send(loader, `{"row":3}`), 422, CodeInvalid)
+	w.wants(send(loader, `{"row":4,"phone":"+79991234567"}`), 404, "row_not_found")
+	w.wants(w.do(loader, "POST", test.URL+"/test-send", `{"phone":"+79991234567"}`), 409, "test_of_test")
+	for range 2 {
+		send(loader, `{"phone":"+79991234567"}`).into(t, &test)
+	}
+	p := send(loader, `{"phone":"+79991234567"}`, "Accept-Language", "ru").problem(t)
+	if p.Status != 409 || p.Code != "tests_of_list" || p.Detail != "Больше проверок этого списка отправить нельзя: правила разрешают 3 на один список." {
+		t.Errorf("%+v", p)
+	}
+	p = send(loader, `{"phone":"8 495 123-45-67"}`, "Accept-Language", "ru").problem(t)
+	if p.Status != 422 || p.Code != "test_phone" || p.Detail != "Укажите мобильный номер, на который придёт проверка: +7 и 10 цифр." {
+		t.Errorf("%+v", p)
+	}
+}

@@ -35,7 +35,7 @@ type Notification struct {
 	Segments          int        `json:"segments"`
 	OccurredAt        time.Time  `json:"occurred_at"`
 	PossibleDuplicate bool       `json:"possible_duplicate,omitempty" doc:"Sent again after an attempt whose answer was lost"`
-	WaitingUntil      *time.Time `json:"waiting_until,omitempty" doc:"May leave at the earliest then; only for a single notification"`
+	WaitingUntil      *time.Time `json:"waiting_until,omitempty" doc:"May leave at the earliest then; only for a single notification, and for the newest 20 of a search"`
 	Attempts          []Attempt  `json:"attempts"`
 }
 

@@ -113,6 +113,7 @@ func TestRefusedValuesAreNeverRepeated(t *testing.T) {
 		{"a phone in the target of a stop", engineer, "POST", "/v1/stops", json(`{"scope":"template","target":"CANARY","reason":"проверка"}`), 422, nil},
 		{"a phone in the reason of a refusal", approver, "POST", "/v1/lists/6b9d6bcd-8f0f-4d2c-9c41-4c3c8f6a0001/refuse", json(`{"reason":"номер CANARY неверен"}`), 422, nil},
 		{"a phone in the reason of a cancel", approver, "POST", "/v1/lists/6b9d6bcd-8f0f-4d2c-9c41-4c3c8f6a0001/cancel", json(`{"reason":"номер CANARY неверен"}`), 422, nil},
+		{"a landline for a test sending", loader, "POST", "/v1/lists/6b9d6bcd-8f0f-4d2c-9c41-4c3c8f6a0001/test-send", json(`{"phone":"CANARY","row":0}`), 422, nil},
 		{"a kind that is none", auditor, "GET", "/v1/history?kind=" + canary, nil, 422, nil},
 		{"an actor that is none", auditor, "GET", "/v1/history?actor=" + canary, nil, 422, nil},
 		{"bearer", canary, "GET", "/v1/whoami", nil, 401, nil},

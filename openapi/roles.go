@@ -44,6 +44,7 @@ var table = map[string]access{
 	"getList":     {roles: listReaders},
 	"getProtocol": roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem, journal.RoleSegmentAdmin, journal.RoleAuditor),
 	"previewRow":  roles(journal.RoleListLoader, journal.RoleListApprover),
+	"testSend":    roles(journal.RoleListLoader),
 	"getResults":  roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
 	"followList":  {roles: listReaders},
 	"approveList": roles(journal.RoleListApprover),

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/google/uuid"
+
 	"ekc/catalog"
 	"ekc/citizen"
 	"ekc/dispatch"
@@ -86,6 +88,7 @@ type FoundList struct {
 	ApprovedBy      string              `json:"approved_by"`
 	Template        string              `json:"template"`
 	TemplateVersion int                 `json:"template_version"`
+	Tests           string              `json:"tests,omitempty" format:"uuid" doc:"Of a test sending: the list whose row it shows"`
 	CreatedAt       time.Time           `json:"created_at"`
 }
 
@@ -275,8 +278,12 @@ func (s *Server) found(ctx context.Context, p journal.Principal, refs []citizen.
 }
 
 func foundList(l *ingest.List) FoundList {
-	return FoundList{ID: l.ID.String(), Name: l.Name, Agency: l.Agency, State: string(l.State), LegalBasis: l.LegalBasis, OrderedBy: l.OrderedBy,
+	out := FoundList{ID: l.ID.String(), Name: l.Name, Agency: l.Agency, State: string(l.State), LegalBasis: l.LegalBasis, OrderedBy: l.OrderedBy,
 		LoadedBy: l.LoadedBy, ApprovedBy: l.ApprovedBy, Template: l.Template, TemplateVersion: l.TemplateVersion, CreatedAt: l.CreatedAt}
+	if l.Tests != uuid.Nil {
+		out.Tests = l.Tests.String()
+	}
+	return out
 }
 
 // notificationsOf are the notifications among what was found, and the creation of the oldest of their lists.

@@ -155,7 +155,13 @@ func (w *world) send(s staff, name string, phones ...string) openapi.List {
 	for i, phone := range phones {
 		fmt.Fprintf(&text, "%s;Иванова Мария %d;СФР: вам положена выплата %d. Тел. 8-800-100-00-01\n", phone, i, i)
 	}
-	ref, err := s.loader.submit(w.t.Context(), name+".csv", strings.NewReader(text.String()), map[string]string{"name": name, "life_event": "OP-04",
+	return w.approve(s, w.load(s, name, text.String(), len(phones)))
+}
+
+// load brings a file and waits until it is ready.
+func (w *world) load(s staff, name, text string, accepted int) openapi.List {
+	w.t.Helper()
+	ref, err := s.loader.submit(w.t.Context(), name+".csv", strings.NewReader(text), map[string]string{"name": name, "life_event": "OP-04",
 		"ordered_by": "письмо 1", "legal_basis.code": "x", "legal_basis.document": "приказ", "legal_basis.date": "2026-01-15"})
 	if err != nil {
 		w.t.Fatal(err)
@@ -163,10 +169,15 @@ func (w *world) send(s staff, name string, phones ...string) openapi.List {
 	l := w.await(s, ref.ID, func(l openapi.List) bool {
 		return l.State != string(ingest.Receiving) && l.State != string(ingest.Checking)
 	})
-	if l.State != string(ingest.Ready) || l.Accepted != len(phones) {
+	if l.State != string(ingest.Ready) || l.Accepted != accepted {
 		w.t.Fatalf("list is %s: %s, accepted %d", l.State, l.StateReason, l.Accepted)
 	}
-	err = s.approver.call(w.t.Context(), http.MethodPost, "/v1/lists/"+ref.ID+"/approve",
+	return l
+}
+
+func (w *world) approve(s staff, l openapi.List) openapi.List {
+	w.t.Helper()
+	err := s.approver.call(w.t.Context(), http.MethodPost, "/v1/lists/"+l.ID+"/approve",
 		map[string]any{"expected": map[string]any{"accepted": l.Accepted, "digest": l.Digest}}, &l)
 	if err != nil {
 		w.t.Fatal(err)
@@ -232,6 +243,34 @@ func TestListInSMSOutReceiptsBackHistoryTold(t *testing.T) {
 	}
 	if report, err := journal.Verify(t.Context(), w.db, journal.Checkpoint{}); err != nil || report.Fault != nil || report.Unplaced != 0 {
 		t.Errorf("the journal after a stop: %+v %v", report, err)
+	}
+}
+
+func TestATestSendingArrivesBeforeAnybodyIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, postgrestest.NewURL(t))
+	w.start(slog.New(slog.DiscardHandler))
+	s := w.staff()
+	citizen, handset := "+"+smpptest.Number(901, smpptest.OK), "+"+smpptest.Number(902, smpptest.OK)
+	l := w.load(s, "проверяемый", "Телефон;ФИО;Текст\n"+citizen+";Иванова Мария;СФР: выплата назначена. Тел. 8-800-100-00-01\n", 1)
+	var ref openapi.ListRef
+	if err := s.loader.call(t.Context(), http.MethodPost, "/v1/lists/"+l.ID+"/test-send", map[string]any{"phone": handset}, &ref); err != nil {
+		t.Fatal(err)
+	}
+	test := w.await(s, ref.ID, ended)
+	if test.State != string(ingest.Completed) || test.Counts["delivered"] != 1 || test.Tests != l.ID {
+		t.Errorf("%+v", test)
+	}
+	sent := w.smsc.Messages()
+	if len(sent) != 1 || "+"+sent[0].To != handset || sent[0].Text != "Проверка: СФР: выплата назначена. Тел. 8-800-100-00-01" {
+		t.Errorf("the SMS centre has %+v", sent)
+	}
+	l = w.await(s, w.approve(s, l).ID, ended)
+	if l.Counts["delivered"] != 1 || l.Rows != 1 {
+		t.Errorf("the tested list: %+v", l)
+	}
+	if n := w.smsc.MessagesTo(strings.TrimPrefix(citizen, "+")); n != 1 {
+		t.Errorf("the citizen got %d messages", n)
 	}
 }
 

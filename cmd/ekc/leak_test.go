@@ -428,7 +428,13 @@ func (l *leak) goTheWholeWay() {
 	var ref openapi.ListRef
 	l.must(l.staff.loader, "POST", "/v1/lists", map[string]any{"name": "строки", "life_event": "OP-02", "template": "S-04", "legal_basis": basis,
 		"ordered_by": "письмо 2", "rows": rows}, &ref)
-	l.deliver(l.checked("rows", ref.ID, ingest.Ready), 1)
+	list := l.checked("rows", ref.ID, ingest.Ready)
+	var test openapi.ListRef // the first canary's row on the second one's phone
+	l.must(l.staff.loader, "POST", "/v1/lists/"+list.ID+"/test-send", map[string]any{"row": 1, "phone": l.canaries[1].Phone}, &test)
+	if l.await(l.staff, test.ID, ended).Counts["delivered"] != 1 {
+		l.t.Errorf("a row was not sent to a handset")
+	}
+	l.deliver(list, 1)
 
 	c := l.canaries[1]
 	one, err := json.Marshal(map[string]any{"phone": c.Phone, "snils": c.SNILS, "family_name": c.Family, "text": "СФР: дело " + c.Data,

@@ -3,7 +3,6 @@ package ingest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -54,7 +53,7 @@ func (s *Service) TestSend(ctx context.Context, p journal.Principal, id uuid.UUI
 		return Ref{}, ErrTestPhone
 	}
 	if row == 0 {
-		if row, err = s.firstRow(ctx, l.No); err != nil {
+		if row, err = s.firstRow(ctx, l); err != nil {
 			return Ref{}, err
 		}
 	}
@@ -90,17 +89,20 @@ func (s *Service) mayTestSend(p journal.Principal, l *List) error {
 	return nil
 }
 
-const firstRowSQL = `SELECT row_no FROM notifications WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1`
-
-func (s *Service) firstRow(ctx context.Context, list int64) (row int, err error) {
-	err = s.cfg.DB.QueryRow(ctx, firstRowSQL, int64(dispatch.MakeID(list, 0)), int64(dispatch.MakeID(list+1, 0))).Scan(&row)
-	if errors.Is(err, pgx.ErrNoRows) {
+// firstRow is the number of the first accepted row.
+func (s *Service) firstRow(ctx context.Context, l *List) (int, error) {
+	ids, _, err := dispatch.PageIDs(ctx, s.cfg.DB, l.No, nil, 0, 1, l.CreatedAt)
+	if err != nil {
+		return 0, err
+	}
+	first, err := dispatch.ReadStatus(ctx, s.cfg.DB, ids, l.CreatedAt)
+	if err != nil {
+		return 0, err
+	}
+	if len(first) == 0 {
 		return 0, ErrRowNotFound
 	}
-	if err != nil {
-		return 0, fmt.Errorf("find the first row: %w", err)
-	}
-	return row, nil
+	return int(first[0].RowNo), nil
 }
 
 // testOf makes the header and the row of a test sending: those of the tested list, but for what is the citizen's.

@@ -230,34 +230,45 @@ func TestTestSendingsAreAsManyAsTheRulesSay(t *testing.T) {
 	now := noon
 	h := newHub(t, func(c *Config) { c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now } })
 	load := func() *List { return h.load(listHeader(func(x *Header) { x.Again = true }), goodFile) }
-	l := load()
-	var group sync.WaitGroup
-	errs := make([]error, 8)
-	for i := range errs {
-		group.Go(func() { _, errs[i] = h.TestSend(context.WithoutCancel(t.Context()), loader, l.ID, 0, handset) })
-	}
-	group.Wait()
-	done := 0
-	for _, err := range errs {
-		if err == nil {
-			done++
-		} else if !errors.Is(err, ErrTestsOfList) {
-			t.Error(err)
+	// atOnce sends as many as are given, and returns how many were let through and what the others were told.
+	atOnce := func(want *Fault, by func(i int) journal.Principal, of ...*List) (done int) {
+		t.Helper()
+		var group sync.WaitGroup
+		errs := make([]error, len(of))
+		for i := range of {
+			group.Go(func() { _, errs[i] = h.TestSend(context.WithoutCancel(t.Context()), by(i), of[i].ID, 0, handset) })
 		}
+		group.Wait()
+		for _, err := range errs {
+			if err == nil {
+				done++
+			} else {
+				wantFault(t, err, want)
+			}
+		}
+		h.checkAll()
+		return done
 	}
-	if done != 3 {
-		t.Errorf("%d of a list at once", done)
+	l := load()
+	n := atOnce(ErrTestsOfList, func(i int) journal.Principal {
+		p := loader
+		p.Account = fmt.Sprint("loader-", i)
+		return p
+	}, l, l, l, l, l, l, l, l)
+	if n != 3 {
+		t.Errorf("%d of a list by several at once", n)
 	}
-	for range 5 {
+	for range 6 {
 		l = load()
 		for range 3 {
 			h.testSend(loader, l, 0)
 		}
 	}
-	l = load()
-	for range 2 {
-		h.testSend(loader, l, 0)
+	others := []*List{load(), load(), load(), load(), load(), load()}
+	if n := atOnce(ErrTestsOfADay, func(int) journal.Principal { return loader }, others...); n != 2 {
+		t.Errorf("%d more by one account at once, want 2 up to 20", n)
 	}
+	l = load()
 	_, err := h.TestSend(t.Context(), loader, l.ID, 0, handset)
 	wantFault(t, err, ErrTestsOfADay)
 	var fault *Fault

@@ -120,7 +120,7 @@ func (s *Service) testOf(ctx context.Context, l *List, shown Preview, to citizen
 		return a, nil, ErrTestLong.with(s.cfg.MaxSegments)
 	}
 	if shown.Template != "" {
-		known := false
+		var known bool
 		if shown.Template == l.Template {
 			a.template, known = snapshot.Template(l.Template, l.TemplateVersion)
 		} else {

@@ -133,21 +133,6 @@ func (s *Server) registerSubmit() {
 			}
 			return refOf(ref), nil
 		})
-	register(s, operation{id: "testSend", method: http.MethodPost, path: "/v1/lists/{id}/test-send", tag: "lists", summary: "One row of a list to a handset of your own, before everybody is told", status: http.StatusAccepted, errors: []int{409},
-		description: "Of a list that is ready, approved or running: the row's own text, marked as a check, goes ahead of all lists to the mobile number given. It makes a list of one that names the tested one in `tests`, needs no approver and is counted nowhere else. The catalogue bounds how many there may be of a list and by an account in 24 hours; windows, caps and opt-outs apply as to anybody. That the row was looked at is in the history."},
-		func(ctx context.Context, p journal.Principal, in *struct {
-			ListPath
-			Body struct {
-				Row   int    `json:"row,omitempty" minimum:"1" doc:"As its sender counts; none: the first that was accepted"`
-				Phone string `json:"phone" maxLength:"32" doc:"A mobile number; kept sealed like any other"`
-			}
-		}) (*answer[ListRef], error) {
-			ref, err := s.doors.Lists.TestSend(ctx, p, in.uuid(), in.Body.Row, in.Body.Phone)
-			if err != nil {
-				return nil, err
-			}
-			return refOf(ref), nil
-		})
 	s.describeUploads()
 }
 

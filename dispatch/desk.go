@@ -92,10 +92,10 @@ func (d *desk) touch(a *Attempt, at time.Time) {
 	a.row.digest, a.row.touched = a.digest, true
 }
 
-func (d *desk) touched(digest citizen.Digest) time.Time {
+func (d *desk) touched(digest citizen.Digest) touch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.phones[digest].at
+	return d.phones[digest]
 }
 
 // untouch forgets a contact once it is recorded, or did not take place; d.mu is held.

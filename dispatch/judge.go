@@ -19,7 +19,7 @@ type decision struct {
 	reason Reason
 	due    time.Time
 
-	adopted []byte // digest of the phone whose orphan receipts brought the end
+	adopted *adoption // of the orphan receipts that brought the end
 	code    string
 }
 
@@ -192,9 +192,13 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 				reached := AttemptDelivered
 				if o.failed != 0 {
 					reached = o.failed
+					delete(known.orphans, a.digest) // which of the others were of this message is not known: they are looked at again
+				} else {
+					o.delivered -= int(c.segments)
+					known.orphans[a.digest] = o
 				}
 				dec, _ := end(endOf(reached), reasonOf(reached, ReasonNone))
-				dec.adopted, dec.code = a.digest[:], o.code
+				dec.adopted, dec.code = &adoption{id: c.id, digest: a.digest, state: reached, n: max(c.segments, 1)}, o.code
 				return dec, false
 			}
 			if !st.decided && r.state != "cancelling" && (r.onUncertain == "hold" || st.unanswered > resends) {
@@ -242,12 +246,15 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 		return later(now, ReasonNone, ReasonValidUntil)
 	}
 	seen := known.contactsOf(a)
+	onTheirWay := d.touched(a.digest)
 	if most := rules.PerDay[r.channel]; most > 0 && seen.n >= most {
 		return later(seen.first.Add(24*time.Hour), ReasonCap, ReasonCap)
+	} else if most > 0 && seen.n+onTheirWay.n >= most {
+		return later(now.Add(max(rules.Gap, onTheirWayFor)), ReasonNone, ReasonValidUntil) // what becomes of them decides
 	}
 	last := seen.last
-	if t := d.touched(a.digest); t.After(last) {
-		last = t
+	if onTheirWay.at.After(last) {
+		last = onTheirWay.at
 	}
 	if next := last.Add(rules.Gap); !last.IsZero() && next.After(now) {
 		return later(next, ReasonNone, ReasonValidUntil)
@@ -261,6 +268,9 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 	}
 	return dec, true
 }
+
+// onTheirWayFor is how long a row waits for contacts with the same phone that are under way, where no gap is longer.
+const onTheirWayFor = time.Minute
 
 // held is the due time of a row that waits for a person; no claim reaches it.
 var held = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
@@ -313,7 +323,7 @@ func (d *desk) facts(ctx context.Context, digests [][]byte, fresh, tried []int64
 }
 
 const orphansSQL = `
-SELECT u.digest, o.state, count(*), max(o.code)
+SELECT u.digest, o.state, count(DISTINCT o.id), max(o.code)
 FROM uncertain u JOIN orphan_receipts o ON o.digest = u.digest AND o.notification IS NULL AND o.at >= u.since AND o.state > 4
 WHERE u.notification = ANY($1)
 GROUP BY 1, 2`

@@ -232,7 +232,7 @@ func (w *writing) decision(ctx context.Context, tx pgx.Tx, dec decision) error {
 			}
 			moved, err := w.nextChannel(ctx, tx, r, failed, st, dec.reason)
 			if moved && dec.adopted != nil {
-				w.adopted = append(w.adopted, adoption{c.id, dec.adopted})
+				w.adopted = append(w.adopted, *dec.adopted)
 			}
 			if err != nil || moved {
 				return err
@@ -240,7 +240,7 @@ func (w *writing) decision(ctx context.Context, tx pgx.Tx, dec decision) error {
 		}
 		w.end(r, st, endRow{id: c.id, at: w.now, state: dec.state, attempt: c.tries, reason: dec.reason, code: dec.code})
 		if dec.adopted != nil {
-			w.adopted = append(w.adopted, adoption{c.id, dec.adopted})
+			w.adopted = append(w.adopted, *dec.adopted)
 		}
 	default:
 		w.gone.add(c.run, c.due, c.id)
@@ -569,16 +569,21 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// adoption says which phone's orphan receipts ended a notification.
+// adoption says that orphan receipts for a phone ended a notification: n of them, those of the state first.
 type adoption struct {
 	id     NotificationID
-	digest []byte
+	digest citizen.Digest
+	state  AttemptState
+	n      int16
 }
+
+const adoptedSQL = `UPDATE orphan_receipts SET notification = $1 WHERE id IN (
+	SELECT id FROM orphan_receipts WHERE digest = $2 AND notification IS NULL AND state > 4 ORDER BY state = $3 DESC, id DESC LIMIT $4)`
 
 // queueOrphans stores receipts whose message_id nobody knows: they may settle what is, or will be, uncertain.
 func (w *writing) queueOrphans(b *pgx.Batch) {
 	for _, a := range w.adopted {
-		b.Queue(`UPDATE orphan_receipts SET notification = $1 WHERE digest = $2 AND notification IS NULL`, int64(a.id), a.digest)
+		b.Queue(adoptedSQL, int64(a.id), a.digest[:], int16(a.state), a.n)
 	}
 	for _, p := range w.orphans {
 		d, err := w.d.keyring.PhoneDigest(p.To)

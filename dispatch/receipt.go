@@ -284,7 +284,7 @@ func (w *writing) adopt(ctx context.Context, tx pgx.Tx, orphans []*pendingReceip
 	var digests [][]byte
 	for _, p := range orphans {
 		d, err := w.d.keyring.PhoneDigest(p.To)
-		if err != nil || p.To.IsZero() {
+		if err != nil || p.To.IsZero() || p.State <= AttemptAccepted {
 			w.keepOrphan(p)
 			continue
 		}
@@ -325,32 +325,35 @@ func (w *writing) adopt(ctx context.Context, tx pgx.Tx, orphans []*pendingReceip
 	if err := w.load(ctx, tx, ids); err != nil {
 		return err
 	}
+	used := map[citizen.Digest]int{} // of those heard before, by candidates before
 	for _, c := range candidates {
 		d := citizen.Digest(c.digest)
 		waiting := byDigest[d]
 		if len(waiting) == 0 {
 			continue
 		}
-		p := waiting[0]
-		if p.State == AttemptDelivered && c.heard+len(waiting) < c.parts {
+		heard := min(max(c.heard-used[d], 0), c.parts-1)
+		mine := waiting[:min(len(waiting), c.parts-heard)]
+		p := mine[0]
+		for _, other := range mine[1:] {
+			if other.State < AttemptDelivered {
+				p = other // one segment that failed fails the message
+			}
+		}
+		if p.State == AttemptDelivered && heard+len(mine) < c.parts {
 			continue // other segments are still under way
 		}
-		byDigest[d] = nil
-		for _, other := range waiting[1:] {
-			w.stored = append(w.stored, other)
-			if other.State < AttemptDelivered && other.State > AttemptAccepted {
-				p.State = other.State
-			}
+		byDigest[d] = waiting[len(mine):]
+		used[d] += heard
+		w.stored = append(w.stored, mine...)
+		if heard > 0 {
+			w.adopted = append(w.adopted, adoption{id: NotificationID(c.id), digest: d, state: AttemptDelivered, n: int16(heard)})
 		}
 		r, err := w.d.runOrLoad(ctx, tx, c.run)
 		if err != nil {
 			return err
 		}
 		id := NotificationID(c.id)
-		w.stored = append(w.stored, p)
-		if p.State <= AttemptAccepted {
-			continue
-		}
 		st := w.standing[id]
 		w.end(r, st, endRow{id: id, at: w.now, state: endOf(p.State), attempt: c.no, link: p.link, reason: reasonOf(p.State, p.Reason), code: p.Code})
 		if !st.state.Final() {

@@ -60,6 +60,9 @@ func (m *messageIDs) receipt(text, tlv string) (id, alternate string) {
 		if kind == hexNumber && !m.receiptHex.Load() {
 			m.receiptHex.Store(true)
 		}
+		if kind == hexNumber && m.base == IDAuto && !m.responseHex.Load() {
+			return raw, hexToDecimal(raw) // no response has shown a letter: it may write the same number in figures
+		}
 		return raw, ""
 	}
 	converted := decimalToHex(text)
@@ -120,6 +123,14 @@ func canonicalID(id string, kind idKind) string {
 		id = id[1:]
 	}
 	return id
+}
+
+func hexToDecimal(id string) string {
+	n, ok := new(big.Int).SetString(id, 16)
+	if !ok {
+		return ""
+	}
+	return n.String()
 }
 
 func decimalToHex(id string) string {

@@ -120,6 +120,7 @@ func TestMessageIDsMeet(t *testing.T) {
 		{"auto, same", IDAuto, "", "12345", "12345", "", "id", false},
 		{"auto, other base, nothing seen", IDAuto, "", "16", "22", "", "alternate", false},
 		{"auto, other base, letters seen", IDAuto, "1A", "16", "22", "", "id", false},
+		{"auto, hexadecimal in the receipt only", IDAuto, "", "1715004", "1a2b3c", "", "alternate", false},
 		{"auto, letters in both", IDAuto, "1A", "2B", "2b", "", "id", true},
 		{"auto, text confirms the parameter", IDAuto, "", "16", "22", "16", "id", true},
 		{"uuid", IDAuto, "", "6f9619ff-8b86-4000", "6f9619ff-8b86-4000", "", "id", true},

@@ -2,7 +2,8 @@ package catalog
 
 import (
 	"bytes"
-	"time"
+	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -10,53 +11,135 @@ import (
 type filterKind uint8
 
 const (
-	filterDefault filterKind = iota + 1
-	filterDate
+	filterDefault filterKind = iota
+	filterOptional
 	filterTrim
 	filterUpperFirst
+	filterDate
+	filterDateLong
+	filterDateWords
+	filterTime
+	filterTimeWords
+	filterMoney
+	filterMoneyWords
+	filterPlural
+	filterPluralWords
+	filterName
+	filterFirstPatronymic
+	filterInitials
+	filterGender
+	filterList
 )
 
-type filter struct {
-	kind filterKind
-	arg  string
+// maxFilters is how many may stand behind one parameter.
+const maxFilters = 8
+
+// argument is what a filter takes in quotes.
+type argument uint8
+
+const (
+	argNone  argument = iota
+	argText           // a text
+	argThree          // three forms divided by /
+	argMaybe          // a text, or nothing
+)
+
+// filterNames are the filters by kind, under their English and their Russian name.
+var filterNames = [...]struct {
+	english, russian string
+	argument         argument
+}{
+	filterDefault:         {"default", "иначе", argText},
+	filterOptional:        {"optional", "если-есть", argNone},
+	filterTrim:            {"trim", "без-пробелов", argNone},
+	filterUpperFirst:      {"upper-first", "с-большой-буквы", argNone},
+	filterDate:            {"date", "дата", argNone},
+	filterDateLong:        {"date-long", "дата-полностью", argNone},
+	filterDateWords:       {"date-words", "дата-словами", argNone},
+	filterTime:            {"time", "время", argNone},
+	filterTimeWords:       {"time-words", "время-словами", argNone},
+	filterMoney:           {"money", "деньги", argNone},
+	filterMoneyWords:      {"money-words", "деньги-словами", argNone},
+	filterPlural:          {"plural", "склонение", argThree},
+	filterPluralWords:     {"plural-words", "склонение-словами", argThree},
+	filterName:            {"name", "имя", argNone},
+	filterFirstPatronymic: {"first-patronymic", "имя-отчество", argNone},
+	filterInitials:        {"initials", "инициалы", argNone},
+	filterGender:          {"gender", "род", argThree},
+	filterList:            {"list", "список", argMaybe},
 }
 
 func filterNamed(name string) (filterKind, bool) {
-	switch name {
-	case "default":
-		return filterDefault, true
-	case "date":
-		return filterDate, true
-	case "trim":
-		return filterTrim, true
-	case "upper-first", "upper_first":
-		return filterUpperFirst, true
+	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+	for kind := range filterNames {
+		if f := &filterNames[kind]; f.english == name || f.russian == name {
+			return filterKind(kind), true
+		}
 	}
 	return 0, false
 }
 
-// apply changes the value that lies in dst from start to its end.
-func (f filter) apply(dst []byte, start int) ([]byte, TemplateFault) {
+func (k filterKind) argument() argument { return filterNames[k].argument }
+
+type filter struct {
+	kind  filterKind
+	arg   string
+	forms [3]string // of argThree
+}
+
+// takeArgument is asked once, when the template is read.
+func (f *filter) takeArgument(arg string) bool {
+	f.arg = arg
+	if f.kind.argument() != argThree {
+		return true
+	}
+	forms := strings.Split(arg, "/")
+	if len(forms) != len(f.forms) {
+		return false
+	}
+	for i, form := range forms {
+		if f.forms[i] = strings.TrimSpace(form); f.forms[i] == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// apply changes the value that lies in dst from start to its end. A value that is not there stays so, but for a default and a gender.
+func (f *filter) apply(dst []byte, start int) ([]byte, TemplateFault) {
 	value := dst[start:]
 	switch f.kind {
 	case filterDefault:
 		if len(value) == 0 {
 			dst = append(dst, f.arg...)
 		}
+		return dst, ""
+	case filterGender:
+		return append(dst[:start], f.forms[genderOf(string(value))]...), ""
+	}
+	if len(bytes.TrimSpace(value)) == 0 {
+		return dst[:start], ""
+	}
+	switch f.kind {
 	case filterTrim:
-		dst = append(dst[:start], bytes.TrimSpace(value)...)
+		return append(dst[:start], bytes.TrimSpace(value)...), ""
 	case filterUpperFirst:
 		return upperFirst(dst, start), ""
-	case filterDate:
-		if len(value) == 0 {
-			return dst, ""
-		}
-		y, m, d, ok := parseDate(bytes.TrimSpace(value))
-		if !ok {
-			return dst, FaultDate
-		}
-		dst = append(dst[:start], byte('0'+d/10), byte('0'+d%10), '.', byte('0'+m/10), byte('0'+m%10), '.',
-			byte('0'+y/1000), byte('0'+y/100%10), byte('0'+y/10%10), byte('0'+y%10))
+	case filterDate, filterDateLong, filterDateWords:
+		return f.date(dst, start)
+	case filterTime, filterTimeWords:
+		return f.time(dst, start)
+	case filterMoney, filterMoneyWords, filterPlural, filterPluralWords:
+		return f.number(dst, start)
+	case filterName:
+		return appendNames(dst[:start], strings.Fields(string(value))), ""
+	case filterFirstPatronymic:
+		words := strings.Fields(string(value))
+		return appendNames(dst[:start], words[min(1, len(words)-1):]), ""
+	case filterInitials:
+		return appendInitials(dst[:start], strings.Fields(string(value))), ""
+	case filterList:
+		return f.list(dst[:start], string(value)), ""
 	}
 	return dst, ""
 }
@@ -78,83 +161,29 @@ func upperFirst(dst []byte, start int) []byte {
 	return dst[:end-size+n]
 }
 
-// parseDate reads 2027-03-15 and 15.03.2027, with or without a time of day behind them, and the five digits by which spreadsheets
-// number the days 18.05.1927 to 13.10.2173. Any other number is refused: a year is not a day, and a wrong date is worse than none.
-func parseDate(b []byte) (year, month, day int, ok bool) {
-	if len(b) == 5 || len(b) > 5 && b[5] == '.' {
-		if serial, n := digits(b, 5); n == 5 && serial >= 10000 && len(b) <= 25 {
-			if rest := b[5:]; len(rest) > 0 {
-				if _, n := digits(rest[1:], len(rest)); n == 0 || n != len(rest)-1 {
-					return 0, 0, 0, false
-				}
-			}
-			t := time.Date(1899, 12, 30+serial, 0, 0, 0, 0, time.UTC)
-			return t.Year(), int(t.Month()), t.Day(), true
+// list writes "а; б; в" as "а, б и в". Items are divided by line ends, else by semicolons, else by commas.
+func (f *filter) list(dst []byte, value string) []byte {
+	divider := ","
+	for _, d := range []string{"\n", ";"} {
+		if strings.Contains(value, d) {
+			divider = d
+			break
 		}
 	}
-	first, n := digits(b, 4)
-	switch {
-	case n == 4 && len(b) >= 10 && b[4] == '-' && b[7] == '-':
-		m, mn := digits(b[5:], 2)
-		d, dn := digits(b[8:], 2)
-		if mn != 2 || dn != 2 {
-			return 0, 0, 0, false
-		}
-		year, month, day, b = first, m, d, b[10:]
-	case n == 1 || n == 2:
-		day, b = first, b[n:]
-		if len(b) == 0 || b[0] != '.' {
-			return 0, 0, 0, false
-		}
-		month, n = digits(b[1:], 2)
-		b = b[1+n:]
-		if n == 0 || len(b) == 0 || b[0] != '.' {
-			return 0, 0, 0, false
-		}
-		if year, n = digits(b[1:], 4); n != 4 {
-			return 0, 0, 0, false
-		}
-		b = b[5:]
-	default:
-		return 0, 0, 0, false
+	items := strings.Split(value, divider)
+	items = slices.DeleteFunc(items, func(s string) bool { return strings.TrimSpace(s) == "" })
+	and := f.arg
+	if and == "" {
+		and = "и"
 	}
-	if !timeOfDay(b) || year < 1900 || year > 2199 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) {
-		return 0, 0, 0, false
-	}
-	return year, month, day, true
-}
-
-// digits reads at most limit digits from the start of b and says how many there were.
-func digits(b []byte, limit int) (value, n int) {
-	for n < len(b) && n < limit && b[n] >= '0' && b[n] <= '9' {
-		if n < 9 {
-			value = value*10 + int(b[n]-'0')
-		}
-		n++
-	}
-	return value, n
-}
-
-// timeOfDay accepts nothing, or a space or T with a time such as 0:00:00 or 09:30:00.5+03:00 behind it.
-func timeOfDay(b []byte) bool {
-	if len(b) == 0 {
-		return true
-	}
-	if (b[0] != ' ' && b[0] != 'T') || len(b) < 5 || len(b) > 36 {
-		return false
-	}
-	colons := 0
-	for _, c := range b[1:] {
+	for i, item := range items {
 		switch {
-		case c == ':':
-			colons++
-		case (c < '0' || c > '9') && c != '.' && c != '+' && c != '-' && c != 'Z':
-			return false
+		case i > 0 && i == len(items)-1:
+			dst = append(append(append(dst, ' '), and...), ' ')
+		case i > 0:
+			dst = append(dst, ", "...)
 		}
+		dst = append(dst, strings.TrimSpace(item)...)
 	}
-	return colons > 0
-}
-
-func daysIn(year, month int) int {
-	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	return dst
 }

@@ -148,6 +148,9 @@ func TestParseTextRefuses(t *testing.T) {
 		{"default without quotes", "{{ a | default скоро }}", FaultArgument, 16},
 		{"default empty", `{{ a | default "" }}`, FaultArgument, 16},
 		{"default not closed", `{{ a | default "скоро }}`, FaultArgument, 16},
+		{"forms, two of three", `{{ a | plural "год/года" }}`, FaultArgument, 15},
+		{"forms, one empty", `{{ a | gender "он//оно" }}`, FaultArgument, 15},
+		{"too many filters", "{{ a" + strings.Repeat(" | trim", 9) + " }}", FaultTooManyFilters, 62},
 		{"argument where none is taken", `{{ a | trim "x" }}`, FaultUnclosed, 1},
 	}
 	for _, tt := range tests {
@@ -265,6 +268,7 @@ func FuzzRender(f *testing.F) {
 	f.Add(`СФР: {{ Имя | trim | upper-first }} до {{ date | date | default "скоро" }}`, "анна", "46461")
 	f.Add("{{a}}{{b}}", "{{a}}", " ")
 	f.Add("{{ a | default «x» }} }", "", "15.03.2027 0:00")
+	f.Add(`{{ ФИО | имя-отчество | если-есть }}, {{ Лет | plural-words "год/года/лет" }}, {{ Документы | список «или» }}`, "АЛИЕВ ГЕЙДАР оглы", "21")
 	f.Fuzz(func(t *testing.T, body, one, two string) {
 		text, err := ParseText(body)
 		if err != nil {

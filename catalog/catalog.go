@@ -20,7 +20,7 @@ type Catalog struct {
 	measures  table[*Measure]
 	agencies  table[*Agency]
 	sources   table[*Source]
-	templates table[*Template]
+	templates table[*Template] // variants are not found by name
 	rules     table[*Rule]
 	states    table[*State]
 	faults    []error
@@ -118,9 +118,20 @@ func (c *Catalog) TemplateAt(code string, at time.Time) (*Template, bool) {
 	return c.templates.at(code, at)
 }
 
-// FindTemplate finds by code or by title, both compared by Fold.
+// FindTemplate finds by code or by title, both compared by Fold, what a list may name: no variant.
 func (c *Catalog) FindTemplate(codeOrTitle string, at time.Time) (*Template, bool) {
 	return c.templates.find(codeOrTitle, at)
+}
+
+// Variant finds what is said on another channel in the place of t, which may be a version no longer in force: of the variants in
+// force the one that tells the same facts.
+func (c *Catalog) Variant(t *Template, channel string, at time.Time) (*Template, bool) {
+	for _, v := range c.templates.list(at) {
+		if v.VariantOf == t.Code && v.Channel == channel && v.Digest() == t.Digest() {
+			return v, true
+		}
+	}
+	return nil, false
 }
 
 // Templates lists those in force, by code.
@@ -179,7 +190,7 @@ func (c *Catalog) Check(at time.Time) []error {
 		for event, template := range s.Templates {
 			_, ok := c.LifeEvent(event, at)
 			unless(ok, s, "templates", event)
-			_, ok = c.TemplateAt(template, at)
+			_, ok = c.FindTemplate(template, at)
 			unless(ok, s, "templates", template)
 		}
 	}
@@ -188,6 +199,12 @@ func (c *Catalog) Check(at time.Time) []error {
 		if t.LifeEvent != "" {
 			_, ok := c.LifeEvent(t.LifeEvent, at)
 			unless(ok, t, "life_event", t.LifeEvent)
+		}
+		if base, ok := c.TemplateAt(t.VariantOf, at); t.VariantOf != "" {
+			unless(ok, t, "variant_of", t.VariantOf)
+			if ok && base.Digest() != t.Digest() {
+				faults = append(faults, fmt.Errorf("catalogue template %q: does not say what %q says: %s", t.Code, base.Code, difference(base, t)))
+			}
 		}
 		if t.Neutral == "" {
 			continue
@@ -232,6 +249,9 @@ func (t *table[T]) ready() {
 		t.codes = append(t.codes, code)
 		slices.SortFunc(versions, func(a, b T) int { return cmp.Compare(a.Header().Version, b.Header().Version) })
 		for _, v := range versions {
+			if t, ok := Item(v).(*Template); ok && t.VariantOf != "" {
+				continue
+			}
 			for _, key := range []string{Fold(code), Fold(v.Label())} {
 				if !slices.Contains(t.names[key], code) {
 					t.names[key] = append(t.names[key], code)

@@ -107,19 +107,21 @@ type LegalBasis struct {
 // AutoApproved says that lists of this source start without a person's approval.
 func (s *Source) AutoApproved() bool { return s.AutoApproval != nil }
 
-// Template is a text to be sent. Lists pin its version.
+// Template is a text to be sent. Lists name one for SMS and pin its version; what a call says of the same is its variant.
 type Template struct {
 	Head
-	Title     string  `json:"title"`
-	LifeEvent string  `json:"life_event,omitempty"` // "" = any
-	Channel   string  `json:"channel"`              // sms
-	Language  string  `json:"language"`             // ISO 639-1
-	Body      string  `json:"body"`
-	Params    []Param `json:"params,omitempty"`    // one for each name in Body
-	Sensitive bool    `json:"sensitive,omitempty"` // its wording discloses health or the like; only where the legal basis allows
-	Neutral   string  `json:"neutral,omitempty"`   // template sent instead where it does not
-	TwoWay    bool    `json:"two_way,omitempty"`   // invites a reply: the sender must be a number
-	Answer    bool    `json:"answer,omitempty"`    // said only in answer to the citizen's own contact
+	Title     string   `json:"title"`
+	LifeEvent string   `json:"life_event,omitempty"` // "" = any
+	Channel   string   `json:"channel"`              // sms, voice
+	Language  string   `json:"language"`             // ISO 639-1
+	Body      string   `json:"body"`
+	Params    []Param  `json:"params,omitempty"`     // one for each name in Body
+	Facts     []string `json:"facts,omitempty"`      // what it says beside its parameters and figures, e.g. no_application
+	VariantOf string   `json:"variant_of,omitempty"` // the SMS template whose facts this one tells by voice
+	Sensitive bool     `json:"sensitive,omitempty"`  // its wording discloses health or the like; only where the legal basis allows
+	Neutral   string   `json:"neutral,omitempty"`    // template sent instead where it does not
+	TwoWay    bool     `json:"two_way,omitempty"`    // invites a reply: the sender must be a number
+	Answer    bool     `json:"answer,omitempty"`     // said only in answer to the citizen's own contact
 
 	text *Text
 }
@@ -129,6 +131,16 @@ type Param struct {
 	Name    string `json:"name"`
 	Title   string `json:"title,omitempty"`   // another title of the column that fills it
 	Example string `json:"example,omitempty"` // invented value, for previews and for counting segments
+}
+
+// Example is the text with the examples of its parameters, for previews and for counting segments.
+func (t *Template) Example() (string, error) {
+	examples := make(map[string]string, len(t.Params))
+	for _, p := range t.Params {
+		examples[Fold(p.Name)] = p.Example
+	}
+	text, err := t.text.Render(nil, func(name string) (string, bool) { v, ok := examples[name]; return v, ok })
+	return string(text), err
 }
 
 // Text is the parsed body; its parameters are found by their names and by the titles of Params.
@@ -273,6 +285,7 @@ var (
 	oktmoPattern       = regexp.MustCompile(`^(\d{8}|\d{11})$`)
 	regionPattern      = regexp.MustCompile(`^\d{2}$`)
 	languagePattern    = regexp.MustCompile(`^[a-z]{2}$`)
+	factPattern        = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 	topicPattern       = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 	statePattern       = regexp.MustCompile(`^(list|notification|attempt|informed|reason)\.[a-z][a-z0-9_]*$`)
 )
@@ -323,7 +336,11 @@ func (s *Source) validate() error {
 
 func (t *Template) validate() error {
 	var c checker
-	c.require(t.Channel == "sms", "channel", "Канал шаблона: sms.")
+	c.require(t.Channel == "sms" || t.Channel == "voice", "channel", "Канал шаблона: sms или voice.")
+	c.require((t.Channel == "voice") == (t.VariantOf != ""), "variant_of", "Текст звонка называет шаблон СМС, о том же самом; шаблон СМС не называет ничего.")
+	c.require(t.VariantOf != t.Code, "variant_of", "Шаблон не может быть вариантом самого себя.")
+	c.require(distinct(t.Facts) && !slices.ContainsFunc(t.Facts, func(f string) bool { return !factPattern.MatchString(f) }), "facts",
+		"Сведения: имена из строчных латинских букв, цифр и подчёркиваний, без повторов.")
 	c.require(languagePattern.MatchString(t.Language), "language", "Язык: две латинские буквы, например ru.")
 	c.require(!t.Sensitive || t.Neutral != "", "neutral", "У чувствительного шаблона должен быть нейтральный двойник.")
 	c.require(t.Neutral == "" || t.Neutral != t.Code, "neutral", "Нейтральный двойник не может быть самим шаблоном.")

@@ -6,15 +6,22 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
+	"unicode"
 )
 
-// CentreNumber is the contact centre's free number; every notice ends with it.
-const CentreNumber = "8-800-100-00-01"
+// CentreNumber is the contact centre's free number; every notice ends with it. A call says it twice in groups.
+const (
+	CentreNumber       = "8-800-100-00-01"
+	centreNumberSpoken = "восемь – восемьсот – сто – ноль ноль – ноль один"
+)
 
-// maxSegments is how long an SMS for an elderly reader may be before we advise against it.
-const maxSegments = 2
+const (
+	maxSegments = 2  // of an SMS: an elderly reader reads no further
+	maxSpoken   = 12 // words of a spoken sentence
+)
 
-// Severity of a finding: an error should keep a template from being used, a warning is advice.
+// Severity of a finding: an error keeps a template from being used, a warning is advice.
 type Severity string
 
 // The severities.
@@ -23,62 +30,191 @@ const (
 	SeverityWarning Severity = "warning"
 )
 
+// Rule of the lint, one slug each.
+const (
+	LintBody         = "body"
+	LintExample      = "example"
+	LintLink         = "link"
+	LintDataRequest  = "data_request"
+	LintPaidNumber   = "paid_number"
+	LintAgencyFirst  = "agency_first"
+	LintCentreNumber = "centre_number"
+	LintDisclosure   = "disclosure"
+	LintSegments     = "segments"
+	LintTwoWay       = "two_way"
+	LintVariant      = "variant"
+	LintWording      = "wording"
+)
+
 // Finding is what Lint has to say about a template.
 type Finding struct {
-	Rule     string // body, link, agency_first, centre_number, segments
-	Severity Severity
-	Sentence string // for the template's author
+	Rule     string   `json:"rule"` // a Lint… slug
+	Severity Severity `json:"severity"`
+	Sentence string   `json:"sentence"` // for the template's author: what is wrong, and what to do
 }
 
-// Lint holds a template against the rules for a text that old and worried people can trust. agencies are those whose short names
-// may open it; a template of one agency is opened by that one. segments is the length with example values, counted by the caller;
-// 0 = not counted. Answers to a citizen's own contact need neither agency nor number.
-func Lint(t *Template, agencies []*Agency, segments int) []Finding {
-	var findings []Finding
-	add := func(rule string, severity Severity, sentence string) {
-		findings = append(findings, Finding{rule, severity, sentence})
+// Lint holds a template against the rules for a text that old and worried people can trust, with the agencies and templates that are
+// in force. t is validated. segments counts those of an SMS; nil = they are not counted. Answers to a citizen's own contact need
+// neither agency nor number.
+func (c *Catalog) Lint(t *Template, at time.Time, segments func(text string) int) []Finding {
+	l := &linter{Template: t, catalog: c, at: at}
+	text, err := ParseText(t.Body)
+	var fault *TemplateError
+	if errors.As(err, &fault) {
+		l.error(LintBody, fault.Sentence())
+		return l.findings
 	}
-	if _, err := ParseText(t.Body); err != nil {
-		var fault *TemplateError
-		if errors.As(err, &fault) {
-			add("body", SeverityError, fault.Sentence())
+	l.words = text.words()
+	l.example, err = t.Example()
+	if errors.As(err, &fault) {
+		l.error(LintExample, "С примерами значений текст не получается. "+fault.Sentence()+" Впишите в шаблон пример (example).")
+	}
+	l.trust()
+	l.frame()
+	l.disclosure(text)
+	l.reply()
+	l.variant()
+	l.wording()
+	if t.Channel == "sms" && segments != nil && l.example != "" {
+		if n := segments(l.example); n > maxSegments {
+			l.error(LintSegments, fmt.Sprintf("С примерами значений сообщение займёт сегментов: %d, можно не больше %d. Сократите текст.", n, maxSegments))
 		}
-		return findings
 	}
-	if HasLink(t.Body) {
-		add("link", SeverityError, "В тексте есть ссылка или адрес сайта: уберите её, людям говорят не открывать ссылки из СМС.")
-	}
-	if !t.Answer {
-		if !opensWithAgency(t, agencies) {
-			add("agency_first", SeverityError, "Текст должен начинаться с краткого имени ведомства и двоеточия, например «СФР:».")
-		}
-		if !closing.MatchString(t.Body) {
-			add("centre_number", SeverityError, "Текст должен заканчиваться бесплатным номером "+CentreNumber+".")
-		}
-	}
-	if segments > maxSegments {
-		add("segments", SeverityWarning, fmt.Sprintf("Сообщение займёт сегментов: %d. Лучше не больше %d: сократите текст.", segments, maxSegments))
-	}
-	return findings
+	return l.findings
 }
 
-func opensWithAgency(t *Template, agencies []*Agency) bool {
-	return slices.ContainsFunc(agencies, func(a *Agency) bool {
-		return (t.Agency == "" || t.Agency == a.Code) && strings.HasPrefix(t.Body, a.Short+":")
+type linter struct {
+	*Template
+	catalog  *Catalog
+	at       time.Time
+	words    string // the literal text
+	example  string // the text with the examples
+	findings []Finding
+}
+
+func (l *linter) error(rule, sentence string) {
+	l.findings = append(l.findings, Finding{rule, SeverityError, sentence})
+}
+
+func (l *linter) warn(rule, sentence string) {
+	l.findings = append(l.findings, Finding{rule, SeverityWarning, sentence})
+}
+
+// trust is what swindlers do and we never.
+func (l *linter) trust() {
+	if HasLink(l.Body) || HasLink(l.example) {
+		l.error(LintLink, "В тексте есть ссылка, адрес или мессенджер, хотя бы и словами: уберите, людям говорят не открывать ссылки из СМС.")
+	}
+	if AsksForData(l.Body) || AsksForData(l.example) {
+		l.error(LintDataRequest, "Текст просит сообщить данные (код, карту, СНИЛС, паспорт): уберите просьбу, так пишут мошенники.")
+	}
+	if hasPaidNumber(l.words) {
+		l.error(LintPaidNumber, "В тексте есть номер, звонок на который платный: замените его бесплатным "+CentreNumber+".")
+	}
+}
+
+// frame is how a notice begins and ends. A call names the agency in its greeting.
+func (l *linter) frame() {
+	switch {
+	case l.Answer:
+	case l.Channel == "voice":
+		if !closingSpoken.MatchString(l.Body) {
+			l.error(LintCentreNumber, "Текст звонка должен заканчиваться бесплатным номером по группам: «"+centreNumberSpoken+"».")
+		}
+	default:
+		if !l.opensWithAgency() {
+			l.error(LintAgencyFirst, "Текст должен начинаться с краткого имени ведомства и двоеточия, например «СФР:».")
+		}
+		if !closing.MatchString(l.Body) {
+			l.error(LintCentreNumber, "Текст должен заканчиваться бесплатным номером "+CentreNumber+".")
+		}
+	}
+}
+
+func (l *linter) opensWithAgency() bool {
+	return slices.ContainsFunc(l.catalog.Agencies(l.at), func(a *Agency) bool {
+		return (l.Agency == "" || l.Agency == a.Code) && strings.HasPrefix(l.Body, a.Short+":")
 	})
 }
 
 // closing is the number, with what may follow it: that it is free, and how to refuse.
-var closing = regexp.MustCompile(regexp.QuoteMeta(CentreNumber) + `(\s*\(бесплатно\))?\.?(\s*Отказ: СТОП\.?)?\s*$`)
+var (
+	closing       = regexp.MustCompile(regexp.QuoteMeta(CentreNumber) + `(\s*\(бесплатно\))?\.?(\s*Отказ: СТОП\.?)?\s*$`)
+	closingSpoken = regexp.MustCompile(regexp.QuoteMeta(centreNumberSpoken) + `\.(\s*Звонок бесплатный\.)?\s*$`)
+)
 
-// link finds a scheme, www., a host with a path, and a bare host under the domains that are met in Russia.
-var link = regexp.MustCompile(`(?i)[a-z][a-z0-9+-]*://|www\.|[a-zа-яё0-9-]+\.[a-zа-яё]{2,}/` +
-	`|[a-zа-яё0-9-]+\.(ru|su|рф|рус|москва|дети|com|org|net|info|biz|gov|edu|pro|site|online|store|shop|top|xyz|click|link|me|io|ly|cc|gl|app|dev)([^a-zа-яё0-9-]|$)`)
-
-// HasLink says whether a text sends its reader to a site.
-func HasLink(text string) bool {
-	if strings.IndexByte(text, '.') < 0 && !strings.Contains(text, "://") {
-		return false
+// disclosure offers the neutral twin to a text that says more than a stranger with the phone in his hand should read.
+func (l *linter) disclosure(text *Text) {
+	what := ""
+	switch {
+	case l.Sensitive:
+		return
+	case namesIllness(l.words) || namesIllness(l.example):
+		what = "состояние здоровья"
+	case namesSum(l.example) || text.saysMoney():
+		what = "сумму"
+	default:
+		return
 	}
-	return link.MatchString(text)
+	twin := ""
+	for _, t := range l.catalog.Templates(l.at) {
+		if t.Code != l.Code && t.Channel == l.Channel && !t.Sensitive && len(t.text.slots) == 0 && t.LifeEvent == "" && !t.Answer {
+			twin = t.Code
+			break
+		}
+	}
+	advice := "отметьте шаблон чувствительным (sensitive) и назовите нейтральный шаблон без подробностей (neutral)"
+	if twin != "" {
+		advice += ", например " + twin
+	}
+	l.error(LintDisclosure, "Текст раскрывает "+what+" любому, кто увидит телефон: "+advice+". Сам он уйдёт, только если это допускает основание списка.")
 }
+
+func (t *Text) saysMoney() bool {
+	return slices.ContainsFunc(t.pieces, func(p piece) bool {
+		return slices.ContainsFunc(p.filters, func(f filter) bool { return f.kind == filterMoney || f.kind == filterMoneyWords })
+	})
+}
+
+// reply: an answer to a sender that is a name comes to nobody.
+func (l *linter) reply() {
+	switch invites := slices.ContainsFunc(sentences(l.words), invitesReply); {
+	case invites && !l.TwoWay && l.Channel == "sms":
+		l.error(LintTwoWay, "Текст просит ответить, а отправитель может быть именем, на которое ответить нельзя: отметьте шаблон two_way или уберите просьбу.")
+	case !invites && l.TwoWay:
+		l.warn(LintTwoWay, "Шаблон отмечен two_way, а ответить не просит: снимите отметку, тогда подойдёт любой отправитель.")
+	}
+}
+
+func (l *linter) variant() {
+	if l.VariantOf == "" {
+		return
+	}
+	base, ok := l.catalog.TemplateAt(l.VariantOf, l.at)
+	switch {
+	case !ok:
+		l.error(LintVariant, "Нет действующего шаблона СМС "+l.VariantOf+", о котором говорит вариант: исправьте variant_of.")
+	case base.Digest() != l.Digest():
+		l.error(LintVariant, "СМС и звонок говорят о разном: "+difference(base, l.Template)+". Приведите тексты к одному содержанию.")
+	}
+}
+
+// wording is advice: what is said to all must suit all, and a sentence that is heard is short.
+func (l *linter) wording() {
+	if gendered.MatchString(l.words) {
+		l.warn(LintWording, "Обращение зависит от пола: скажите так, чтобы подошло всем («вам назначена»), или возьмите действие gender с третьей, общей формой.")
+	}
+	if strings.ContainsFunc(l.words, func(r rune) bool { return unicode.Is(unicode.So, r) && r != '№' }) {
+		l.warn(LintWording, "В тексте есть рисунок вместо буквы (эмодзи): старые телефоны его не покажут, уберите.")
+	}
+	if l.Channel != "voice" {
+		return
+	}
+	for _, s := range sentences(strings.ReplaceAll(l.example, centreNumberSpoken, CentreNumber)) {
+		if n := len(strings.Fields(s)); n > maxSpoken {
+			l.warn(LintWording, fmt.Sprintf("Предложение из %d слов на слух не понять: разделите, лучше не больше %d.", n, maxSpoken))
+		}
+	}
+}
+
+var gendered = regexp.MustCompile(`(?i)(уважаем(ый|ая)|дорог(ой|ая)|\pL\((а|ая|на)\))`)

@@ -19,6 +19,7 @@ type Catalog struct {
 	events    table[*LifeEvent]
 	measures  table[*Measure]
 	agencies  table[*Agency]
+	offices   table[*Office]
 	sources   table[*Source]
 	templates table[*Template] // variants are not found by name
 	rules     table[*Rule]
@@ -37,6 +38,8 @@ func New(items []Item) *Catalog {
 			c.measures.add(item)
 		case *Agency:
 			c.agencies.add(item)
+		case *Office:
+			c.offices.add(item)
 		case *Source:
 			c.sources.add(item)
 		case *Template:
@@ -50,6 +53,7 @@ func New(items []Item) *Catalog {
 	c.events.ready()
 	c.measures.ready()
 	c.agencies.ready()
+	c.offices.ready()
 	c.sources.ready()
 	c.templates.ready()
 	c.rules.ready()
@@ -86,6 +90,9 @@ func (c *Catalog) Agency(code string, at time.Time) (*Agency, bool) { return c.a
 
 // Agencies lists those in force, by code.
 func (c *Catalog) Agencies(at time.Time) []*Agency { return c.agencies.list(at) }
+
+// Offices lists those in force, by code.
+func (c *Catalog) Offices(at time.Time) []*Office { return c.offices.list(at) }
 
 // Source finds the version in force at an instant.
 func (c *Catalog) Source(code string, at time.Time) (*Source, bool) { return c.sources.at(code, at) }
@@ -163,8 +170,14 @@ func (c *Catalog) Check(at time.Time) []error {
 		}
 	}
 	agency := func(item Item, field, code string) {
-		_, ok := c.Agency(code, at)
-		unless(ok || code == "", item, field, code)
+		if _, ok := c.Agency(code, at); ok || code == "" {
+			return
+		}
+		if now, ok := c.Competent(code, at); ok {
+			faults = append(faults, fmt.Errorf("catalogue %s %q: %s: %q has ended, its successor is %q", item.Kind(), item.Header().Code, field, code, now.Code))
+			return
+		}
+		unless(false, item, field, code)
 	}
 	for _, e := range c.LifeEvents(at) {
 		agency(e, "agency", e.Agency)
@@ -173,8 +186,20 @@ func (c *Catalog) Check(at time.Time) []error {
 			unless(ok, e, "measures", code)
 		}
 	}
+	for _, m := range c.Measures(at) {
+		for _, code := range m.Agencies {
+			agency(m, "agencies", code)
+		}
+	}
 	for _, a := range c.Agencies(at) {
 		agency(a, "successor", a.Successor)
+		agency(a, "parent", a.Parent)
+		if !c.rooted(a, at) {
+			faults = append(faults, fmt.Errorf("catalogue agency %q: its parents go round in a circle", a.Code))
+		}
+	}
+	for _, o := range c.Offices(at) {
+		agency(o, "participant", o.Participant)
 	}
 	topics := map[string]bool{}
 	for _, s := range c.Sources(at) {

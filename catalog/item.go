@@ -20,6 +20,7 @@ const (
 	KindLifeEvent Kind = "life_event"
 	KindMeasure   Kind = "measure"
 	KindAgency    Kind = "agency"
+	KindOffice    Kind = "office"
 	KindSource    Kind = "source"
 	KindTemplate  Kind = "template"
 	KindRule      Kind = "rule"
@@ -42,7 +43,7 @@ type Head struct {
 // Header gives the head of any item.
 func (h *Head) Header() *Head { return h }
 
-// Item is one version of anything in the catalogue: *LifeEvent, *Measure, *Agency, *Source, *Template, *Rule or *State.
+// Item is one version of anything in the catalogue: *LifeEvent, *Measure, *Agency, *Office, *Source, *Template, *Rule or *State.
 type Item interface {
 	Header() *Head
 	Kind() Kind
@@ -55,6 +56,7 @@ type Item interface {
 type LifeEvent struct {
 	Head
 	Name     string   `json:"name"`
+	Origin   string   `json:"origin,omitempty"`    // who knows of it first, in words: "ЗАГС"
 	LeadDays int      `json:"lead_days,omitempty"` // told at the earliest so many days before the event's date; 0 = at once
 	Measures []string `json:"measures,omitempty"`  // codes of the measures it may give
 }
@@ -62,17 +64,12 @@ type LifeEvent struct {
 // Measure is a measure of social support.
 type Measure struct {
 	Head
-	Name string `json:"name"`
-}
-
-// Agency is a participant: whoever's lists we send.
-type Agency struct {
-	Head             // Code is the participant code, e.g. 0001.000001
-	Title     string `json:"title"`
-	Short     string `json:"short"`               // as it opens an SMS: "СФР"
-	Region    string `json:"region,omitempty"`    // subject code, e.g. "22"; "" = the whole country
-	OKTMO     string `json:"oktmo,omitempty"`     // its territory
-	Successor string `json:"successor,omitempty"` // code of the agency that took over its duties
+	Name      string   `json:"name"`
+	Form      string   `json:"form,omitempty"`      // as ЕГИССО counts: 01 money, 02 goods, 03 exemption, 04 service
+	Level     int      `json:"level,omitempty"`     // 1 federal, 2 regional, 3 local
+	Proactive bool     `json:"proactive,omitempty"` // assigned without an application
+	How       string   `json:"how,omitempty"`       // the way of getting it, in a sentence
+	Agencies  []string `json:"agencies,omitempty"`  // codes of those who assign it
 }
 
 // Source is one door by which lists come in, and what is assumed of them unless the list says otherwise.
@@ -158,7 +155,6 @@ func (s *State) Scope() string { scope, _, _ := strings.Cut(s.Code, "."); return
 
 func (*LifeEvent) Kind() Kind { return KindLifeEvent }
 func (*Measure) Kind() Kind   { return KindMeasure }
-func (*Agency) Kind() Kind    { return KindAgency }
 func (*Source) Kind() Kind    { return KindSource }
 func (*Template) Kind() Kind  { return KindTemplate }
 func (*Rule) Kind() Kind      { return KindRule }
@@ -166,7 +162,6 @@ func (*State) Kind() Kind     { return KindState }
 
 func (e *LifeEvent) Label() string { return e.Name }
 func (m *Measure) Label() string   { return m.Name }
-func (a *Agency) Label() string    { return a.Title }
 func (s *Source) Label() string    { return s.Title }
 func (t *Template) Label() string  { return t.Title }
 func (r *Rule) Label() string      { return r.Title }
@@ -210,6 +205,8 @@ func decode(kind Kind, head Head, body []byte, strict bool) (Item, error) {
 		item = &Measure{}
 	case KindAgency:
 		item = &Agency{}
+	case KindOffice:
+		item = &Office{}
 	case KindSource:
 		item = &Source{}
 	case KindTemplate:
@@ -297,16 +294,12 @@ func (e *LifeEvent) validate() error {
 	return c.err()
 }
 
-func (m *Measure) validate() error { return nil }
-
-func (a *Agency) validate() error {
+func (m *Measure) validate() error {
 	var c checker
-	c.require(participantPattern.MatchString(a.Code), "code", "Код участника: как 0001.000001 или A101.000004.")
-	n := utf8.RuneCountInString(a.Short)
-	c.require(n >= 2 && n <= 20 && strings.TrimSpace(a.Short) == a.Short, "short", "Краткое имя в начале СМС: от 2 до 20 знаков.")
-	c.require(a.Region == "" || regionPattern.MatchString(a.Region), "region", "Регион: две цифры.")
-	c.require(a.OKTMO == "" || oktmoPattern.MatchString(a.OKTMO), "oktmo", "ОКТМО: 8 или 11 цифр.")
-	c.require(a.Successor == "" || participantPattern.MatchString(a.Successor) && a.Successor != a.Code, "successor", "Преемник: код другого участника.")
+	c.require(m.Form == "" || slices.Contains([]string{"01", "02", "03", "04"}, m.Form), "form", "Форма: 01 деньги, 02 натуральная, 03 льгота, 04 услуга.")
+	c.require(m.Level >= 0 && m.Level <= 3, "level", "Уровень: 1 федеральный, 2 региональный, 3 местный.")
+	c.require(utf8.RuneCountInString(m.How) <= 2000, "how", "Порядок получения: до 2000 знаков.")
+	c.require(areParticipants(m.Agencies), "agencies", "Коды участников: как 0001.000001, без повторов.")
 	return c.err()
 }
 
@@ -317,8 +310,7 @@ func (s *Source) validate() error {
 	c.require(distinct(s.Topics) && !slices.ContainsFunc(s.Topics, func(t string) bool { return !topicPattern.MatchString(t) }), "topics",
 		"Имена тем Kafka: латинские буквы, цифры, точка, дефис, подчёркивание, без повторов.")
 	c.require(s.Door != "feed" || len(s.Agencies) > 0, "agencies", "Укажите, чьи списки приносит источник.")
-	c.require(distinct(s.Agencies) && !slices.ContainsFunc(s.Agencies, func(a string) bool { return !participantPattern.MatchString(a) }), "agencies",
-		"Коды участников: как 0001.000001, без повторов.")
+	c.require(areParticipants(s.Agencies), "agencies", "Коды участников: как 0001.000001, без повторов.")
 	c.require(s.Statuses == "all" || s.Statuses == "final", "statuses", "Статусы: all или final.")
 	c.require(len(s.Channels) > 0 && distinct(s.Channels) && !slices.ContainsFunc(s.Channels, func(ch string) bool { return ch != "sms" && ch != "voice" }), "channels",
 		"Каналы: sms, voice или оба по порядку.")
@@ -371,6 +363,10 @@ func (s *State) validate() error {
 func distinct(list []string) bool {
 	sorted := slices.Sorted(slices.Values(list))
 	return len(slices.Compact(sorted)) == len(list)
+}
+
+func areParticipants(codes []string) bool {
+	return distinct(codes) && !slices.ContainsFunc(codes, func(code string) bool { return !participantPattern.MatchString(code) })
 }
 
 func isDate(s string) bool {

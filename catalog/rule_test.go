@@ -35,7 +35,7 @@ func TestSeedRulesHaveTheDefaults(t *testing.T) {
 	if b := r.Retry("never heard of"); len(b.Delays) == 0 || b.Tries != r.Retry("default").Tries {
 		t.Errorf("an unknown reason: %+v", b)
 	}
-	if _, ok := r.Term("LE-09"); ok {
+	if _, ok := r.Term("LE-99"); ok {
 		t.Error("a term nobody set")
 	}
 }

@@ -88,6 +88,96 @@ func TestSeedTemplatesPassTheirOwnLint(t *testing.T) {
 	}
 }
 
+// What a citizen may be told of leads to a measure, and a measure to somebody who assigns it.
+func TestEveryEventLeadsToAMeasureAndEveryMeasureToAnAgency(t *testing.T) {
+	t.Parallel()
+	c, now := seeded(t), day("2026-12-01")
+	rules, err := c.Rules(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed, _ := c.Source("egisso", now)
+	for _, e := range c.LifeEvents(now) {
+		if len(e.Measures) == 0 && strings.HasPrefix(e.Code, "LE-") { // OP- events are no rights
+			t.Errorf("%s gives no measure", e.Code)
+		}
+		if term, ok := rules.Term(e.Code); !ok || term.From == FromEventDate && term.Days < -e.LeadDays {
+			t.Errorf("%s: term %+v, %d days ahead", e.Code, term, e.LeadDays)
+		}
+		tmpl, ok := c.FindTemplate(feed.Templates[e.Code], now)
+		if !ok || tmpl.LifeEvent != e.Code || tmpl.Channel != "sms" || tmpl.Answer {
+			t.Errorf("%s: template of the feed %+v", e.Code, tmpl)
+			continue
+		}
+		if v, ok := c.Variant(tmpl, "voice", now); !ok || v.Sensitive != tmpl.Sensitive || (v.Neutral == "") != (tmpl.Neutral == "") {
+			t.Errorf("%s: no call says what %s says: %+v", e.Code, tmpl.Code, v)
+		}
+	}
+	for _, m := range c.Measures(now) {
+		if len(m.Agencies) == 0 || m.Form == "" || m.Level == 0 {
+			t.Errorf("%s: %+v", m.Code, m)
+		}
+	}
+	types, regions := map[string]bool{}, map[string]bool{}
+	for _, a := range c.Agencies(now) {
+		types[a.Type], regions[a.Region] = true, true
+	}
+	for _, typ := range agencyTypes {
+		if !types[typ] {
+			t.Errorf("no agency is a %s", typ)
+		}
+	}
+	// The pilot's regions have a body that assigns, and the fund has an office in each.
+	for _, region := range strings.Fields("77 50 78 47 58 16 91 92 03 22") {
+		if !regions[region] {
+			t.Errorf("no agency of region %s", region)
+		}
+	}
+	if n := len(c.Offices(now)); n < 10 {
+		t.Errorf("%d offices", n)
+	}
+	for _, o := range c.Offices(now) {
+		if a, ok := c.Agency(o.Participant, now); !ok || a.OKTMO != "" && a.OKTMO != o.OKTMO || !o.Unverified {
+			t.Errorf("office %+v of %+v", o, a)
+		}
+	}
+}
+
+func TestFundsBecameOneOnTheFirstOf2023(t *testing.T) {
+	t.Parallel()
+	c := seeded(t)
+	for _, old := range []string{"0001.000002", "0001.000003"} {
+		if a, ok := c.Competent(old, day("2022-12-31")); !ok || a.Code != old {
+			t.Errorf("%s in 2022: %+v", old, a)
+		}
+		if a, ok := c.Competent(old, day("2023-01-01")); !ok || a.Code != "0001.000001" || a.Short != "СФР" {
+			t.Errorf("%s in 2023: %+v", old, a)
+		}
+	}
+	if a, ok := c.Competent("0001.000001", day("2022-12-31")); ok {
+		t.Errorf("before its day: %+v", a)
+	}
+	if _, ok := c.Competent("9999.000001", day("2026-01-01")); ok {
+		t.Error("an agency nobody knows has a successor")
+	}
+	wrong := func(items ...Item) string {
+		seed, _ := SeedItems()
+		var said []string
+		for _, err := range New(append(seed, items...)).Check(day("2026-12-01")) {
+			said = append(said, err.Error())
+		}
+		return strings.Join(said, "\n")
+	}
+	if got := wrong(&Office{Head: Head{Code: "O", Version: 1}, Participant: "0001.000002"}); !strings.Contains(got, `its successor is "0001.000001"`) {
+		t.Errorf("an office of an agency that has ended: %s", got)
+	}
+	one := &Agency{Head: Head{Code: "Z001.000001", Version: 1}, Short: "Один", Parent: "Z001.000002"}
+	two := &Agency{Head: Head{Code: "Z001.000002", Version: 1}, Short: "Два", Parent: "Z001.000001"}
+	if got := wrong(one, two); !strings.Contains(got, "in a circle") {
+		t.Errorf("two agencies above each other: %s", got)
+	}
+}
+
 func TestSensitiveTemplateHasANeutralTwinWithoutParameters(t *testing.T) {
 	t.Parallel()
 	c, now := seeded(t), day("2026-12-01")

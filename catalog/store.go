@@ -29,7 +29,7 @@ FROM catalog_items
 WHERE kind = ANY(@kinds)
 ORDER BY kind, code, version`
 
-var kinds = []Kind{KindLifeEvent, KindMeasure, KindAgency, KindSource, KindTemplate, KindRule, KindState}
+var kinds = []Kind{KindLifeEvent, KindMeasure, KindAgency, KindOffice, KindSource, KindTemplate, KindRule, KindState}
 
 // Load reads all items. A row that cannot be read is no error: it is among the Faults, and only its own code suffers. Fields this
 // release does not know are passed over, so that a newer one may run beside it.
@@ -91,6 +91,8 @@ func (c *Catalog) withhold(item Item) {
 		broken = &c.measures.broken
 	case KindAgency:
 		broken = &c.agencies.broken
+	case KindOffice:
+		broken = &c.offices.broken
 	case KindSource:
 		broken = &c.sources.broken
 	case KindTemplate:

@@ -191,7 +191,7 @@ func TestUnreadableRowHurtsItsOwnCodeOnly(t *testing.T) {
 		{"measure", "M-001", 2, `{"name": 5}`},                                                                      // another type
 		{"measure", "M-002", 2, `{"name": "Новое имя", "icon": "x"}`},                                               // a field of a later release
 		{"rule", "caps.letters", 1, `{"title": "Писем в сутки", "count": 4}`},                                       // a rule of a later release
-		{"office", "O-1", 1, `{"anything": true}`},                                                                  // a kind of a later release
+		{"letter", "L-1", 1, `{"anything": true}`},                                                                  // a kind of a later release
 		{"life_event", "LE-01", 2, `{"name": "Рождение ребёнка", "measures": ["M-001"], "term": {"complex": [1]}}`}, // likewise
 	} {
 		if _, err := db.Exec(t.Context(), insert, row.kind, row.code, row.version, from, row.body); err != nil {

@@ -5,7 +5,6 @@
 package catalog
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,34 +30,33 @@ type Catalog struct {
 func New(items []Item) *Catalog {
 	c := &Catalog{}
 	for _, item := range items {
-		switch item := item.(type) {
-		case *LifeEvent:
-			c.events.add(item)
-		case *Measure:
-			c.measures.add(item)
-		case *Agency:
-			c.agencies.add(item)
-		case *Office:
-			c.offices.add(item)
-		case *Source:
-			c.sources.add(item)
-		case *Template:
-			c.templates.add(item)
-		case *Rule:
-			c.rules.add(item)
-		case *State:
-			c.states.add(item)
-		}
+		c.table(item.Kind()).put(item)
 	}
-	c.events.ready()
-	c.measures.ready()
-	c.agencies.ready()
-	c.offices.ready()
-	c.sources.ready()
-	c.templates.ready()
-	c.rules.ready()
-	c.states.ready()
+	for _, kind := range kinds {
+		c.table(kind).ready()
+	}
 	return c
+}
+
+// table is the one for a kind of this release.
+func (c *Catalog) table(kind Kind) anyTable {
+	switch kind {
+	case KindLifeEvent:
+		return &c.events
+	case KindMeasure:
+		return &c.measures
+	case KindAgency:
+		return &c.agencies
+	case KindOffice:
+		return &c.offices
+	case KindSource:
+		return &c.sources
+	case KindTemplate:
+		return &c.templates
+	case KindRule:
+		return &c.rules
+	}
+	return &c.states
 }
 
 // LifeEvent finds the version in force at an instant.
@@ -250,90 +248,4 @@ func (c *Catalog) Check(at time.Time) []error {
 		faults = append(faults, err)
 	}
 	return faults
-}
-
-// table holds all versions of the items of one kind.
-type table[T Item] struct {
-	versions map[string][]T      // by code, oldest first
-	names    map[string][]string // folded code or label of any version → codes
-	codes    []string
-	broken   map[string][]Head // versions this release cannot read
-}
-
-func (t *table[T]) add(item T) {
-	if t.versions == nil {
-		t.versions = map[string][]T{}
-	}
-	code := item.Header().Code
-	t.versions[code] = append(t.versions[code], item)
-}
-
-func (t *table[T]) ready() {
-	t.names = map[string][]string{}
-	for code, versions := range t.versions {
-		t.codes = append(t.codes, code)
-		slices.SortFunc(versions, func(a, b T) int { return cmp.Compare(a.Header().Version, b.Header().Version) })
-		for _, v := range versions {
-			if t, ok := Item(v).(*Template); ok && t.VariantOf != "" {
-				continue
-			}
-			for _, key := range []string{Fold(code), Fold(v.Label())} {
-				if !slices.Contains(t.names[key], code) {
-					t.names[key] = append(t.names[key], code)
-				}
-			}
-		}
-	}
-	slices.Sort(t.codes)
-}
-
-func (t *table[T]) at(code string, at time.Time) (T, bool) {
-	var none T
-	versions := t.versions[code]
-	for i := len(versions) - 1; i >= 0; i-- {
-		h := versions[i].Header()
-		if at.Before(h.From) {
-			continue
-		}
-		for _, b := range t.broken[code] {
-			if b.Version > h.Version && !at.Before(b.From) {
-				return none, false
-			}
-		}
-		if !h.To.IsZero() && !at.Before(h.To) {
-			return none, false
-		}
-		return versions[i], true
-	}
-	return none, false
-}
-
-func (t *table[T]) find(codeOrLabel string, at time.Time) (T, bool) {
-	var found, none T
-	key, n := Fold(codeOrLabel), 0
-	for _, code := range t.names[key] {
-		v, ok := t.at(code, at)
-		switch {
-		case !ok:
-		case Fold(code) == key:
-			return v, true
-		case Fold(v.Label()) == key:
-			found = v
-			n++
-		}
-	}
-	if n != 1 {
-		return none, false
-	}
-	return found, true
-}
-
-func (t *table[T]) list(at time.Time) []T {
-	out := make([]T, 0, len(t.codes))
-	for _, code := range t.codes {
-		if v, ok := t.at(code, at); ok {
-			out = append(out, v)
-		}
-	}
-	return out
 }

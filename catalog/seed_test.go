@@ -272,18 +272,18 @@ func TestFindByCodeOrName(t *testing.T) {
 	}
 }
 
-func TestParseSeedRefuses(t *testing.T) {
+func TestListOfItemsRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, yaml, want string }{
 		{"unknown field", `- {code: X, name: Икс, colour: red}`, "colour"},
 		{"code is a number", `- {code: 1.5, name: Икс}`, "code must be a string"},
 		{"no such day", `- {code: X, name: Икс, effective_from: "2026-02-30"}`, "effective_from"},
-		{"twice", "- {code: X, name: Икс}\n- {code: X, name: Игрек}", "twice"},
+		{"twice", "- {code: X, name: Икс}\n- {code: X, name: Игрек}", "дважды"},
 		{"no name", `- {code: X}`, "title"},
 		{"not a list", `code: X`, "cannot unmarshal"},
 	}
 	for _, tt := range tests {
-		if _, err := parseSeed(KindLifeEvent, []byte(tt.yaml)); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := parseKind(KindLifeEvent, []byte(tt.yaml)); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}

@@ -1,15 +1,12 @@
 package catalog
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"gopkg.in/yaml.v3"
 
 	"ekc/journal"
 	"ekc/postgres"
@@ -31,9 +27,14 @@ ORDER BY kind, code, version`
 
 var kinds = []Kind{KindLifeEvent, KindMeasure, KindAgency, KindOffice, KindSource, KindTemplate, KindRule, KindState}
 
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
 // Load reads all items. A row that cannot be read is no error: it is among the Faults, and only its own code suffers. Fields this
 // release does not know are passed over, so that a newer one may run beside it.
-func Load(ctx context.Context, db *pgxpool.Pool) (*Catalog, error) {
+func Load(ctx context.Context, db querier) (*Catalog, error) {
 	rows, err := db.Query(ctx, loadItems, pgx.NamedArgs{"kinds": kinds})
 	if err != nil {
 		return nil, fmt.Errorf("load catalogue: %w", err)
@@ -76,37 +77,9 @@ func Load(ctx context.Context, db *pgxpool.Pool) (*Catalog, error) {
 	c := New(items)
 	c.faults = faults
 	for _, item := range broken {
-		c.withhold(item)
+		c.table(item.Kind()).withhold(*item.Header())
 	}
 	return c, nil
-}
-
-// withhold keeps an older version from standing in for one that cannot be read.
-func (c *Catalog) withhold(item Item) {
-	var broken *map[string][]Head
-	switch item.Kind() {
-	case KindLifeEvent:
-		broken = &c.events.broken
-	case KindMeasure:
-		broken = &c.measures.broken
-	case KindAgency:
-		broken = &c.agencies.broken
-	case KindOffice:
-		broken = &c.offices.broken
-	case KindSource:
-		broken = &c.sources.broken
-	case KindTemplate:
-		broken = &c.templates.broken
-	case KindRule:
-		broken = &c.rules.broken
-	case KindState:
-		broken = &c.states.broken
-	}
-	if *broken == nil {
-		*broken = map[string][]Head{}
-	}
-	h := item.Header()
-	(*broken)[h.Code] = append((*broken)[h.Code], *h)
 }
 
 // One writer of the catalogue at a time: version numbers are given out in order.
@@ -202,62 +175,16 @@ func SeedItems() ([]Item, error) {
 		if err != nil {
 			return nil, fmt.Errorf("seed of the catalogue: %w", err)
 		}
-		more, err := parseSeed(kind, data)
+		more, err := parseKind(kind, data)
 		if err != nil {
 			return nil, err
 		}
 		items = append(items, more...)
 	}
+	for _, item := range items {
+		item.Header().CreatedBy = "seed"
+	}
 	return items, nil
-}
-
-// parseSeed reads a list of items: the head's code, agency, effective_from and effective_to (days, Moscow time) stand among the
-// item's own fields.
-func parseSeed(kind Kind, data []byte) ([]Item, error) {
-	var entries []map[string]any
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(&entries); err != nil {
-		return nil, fmt.Errorf("seed %s: %w", kind, err)
-	}
-	moscow := time.FixedZone("MSK", 3*60*60)
-	var items []Item
-	var faults []error
-	for i, entry := range entries {
-		text := func(field string) string {
-			s, ok := entry[field].(string)
-			if _, there := entry[field]; there && !ok {
-				faults = append(faults, fmt.Errorf("seed %s, entry %d: %s must be a string", kind, i+1, field))
-			}
-			delete(entry, field)
-			return s
-		}
-		day := func(field string) time.Time {
-			s := text(field)
-			if s == "" {
-				return time.Time{}
-			}
-			t, err := time.ParseInLocation(time.DateOnly, s, moscow)
-			if err != nil {
-				faults = append(faults, fmt.Errorf("seed %s, entry %d: %s: %w", kind, i+1, field, err))
-			}
-			return t
-		}
-		head := Head{Code: text("code"), Version: 1, Agency: text("agency"), From: day("effective_from"), To: day("effective_to"), CreatedBy: "seed"}
-		body, err := json.Marshal(entry)
-		if err != nil {
-			return nil, fmt.Errorf("seed %s %q: %w", kind, head.Code, err)
-		}
-		item, err := Decode(kind, head, body)
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		if slices.ContainsFunc(items, func(other Item) bool { return other.Header().Code == head.Code }) {
-			faults = append(faults, fmt.Errorf("seed %s %q: twice", kind, head.Code))
-		}
-		items = append(items, item)
-	}
-	return items, errors.Join(faults...)
 }
 
 // refreshEvery leaves room inside the two seconds within which a change is in force everywhere.

@@ -159,93 +159,113 @@ func (c *Catalog) States(at time.Time) []*State { return c.states.list(at) }
 // Faults are the rows that this release could not read. Their codes are not found while the unreadable version would be in force.
 func (c *Catalog) Faults() []error { return c.faults }
 
-// Check finds what items in force say of each other that is not so.
+// Check finds what items in force say of each other that is not so: *InvalidError, one for each fault, and what Rules lacks.
 func (c *Catalog) Check(at time.Time) []error {
-	var faults []error
-	unless := func(ok bool, item Item, field, code string) {
-		if !ok {
-			faults = append(faults, fmt.Errorf("catalogue %s %q: %s: %q is not in force", item.Kind(), item.Header().Code, field, code))
-		}
-	}
-	agency := func(item Item, field, code string) {
-		if _, ok := c.Agency(code, at); ok || code == "" {
-			return
-		}
-		if now, ok := c.Competent(code, at); ok {
-			faults = append(faults, fmt.Errorf("catalogue %s %q: %s: %q has ended, its successor is %q", item.Kind(), item.Header().Code, field, code, now.Code))
-			return
-		}
-		unless(false, item, field, code)
-	}
+	k := &crossCheck{Catalog: c, at: at}
 	for _, e := range c.LifeEvents(at) {
-		agency(e, "agency", e.Agency)
+		k.agency(e, "agency", e.Agency)
 		for _, code := range e.Measures {
 			_, ok := c.Measure(code, at)
-			unless(ok, e, "measures", code)
+			k.unless(ok, e, "measures", code)
 		}
 	}
 	for _, m := range c.Measures(at) {
 		for _, code := range m.Agencies {
-			agency(m, "agencies", code)
+			k.agency(m, "agencies", code)
 		}
 	}
 	for _, a := range c.Agencies(at) {
-		agency(a, "successor", a.Successor)
-		agency(a, "parent", a.Parent)
+		k.agency(a, "successor", a.Successor)
+		k.agency(a, "parent", a.Parent)
 		if !c.rooted(a, at) {
-			faults = append(faults, fmt.Errorf("catalogue agency %q: its parents go round in a circle", a.Code))
+			k.add(a, "parent", "Вышестоящие ведомства идут по кругу: исправьте parent.")
 		}
 	}
 	for _, o := range c.Offices(at) {
-		agency(o, "participant", o.Participant)
+		k.agency(o, "participant", o.Participant)
 	}
-	topics := map[string]bool{}
-	for _, s := range c.Sources(at) {
-		for _, code := range s.Agencies {
-			agency(s, "agencies", code)
-		}
-		for _, topic := range s.Topics {
-			if topics[topic] {
-				faults = append(faults, fmt.Errorf("catalogue source %q: topic %q has another source", s.Code, topic))
-			}
-			topics[topic] = true
-		}
-		for event, template := range s.Templates {
-			_, ok := c.LifeEvent(event, at)
-			unless(ok, s, "templates", event)
-			_, ok = c.FindTemplate(template, at)
-			unless(ok, s, "templates", template)
-		}
-	}
+	k.sources()
 	for _, t := range c.Templates(at) {
-		agency(t, "agency", t.Agency)
-		if t.LifeEvent != "" {
-			_, ok := c.LifeEvent(t.LifeEvent, at)
-			unless(ok, t, "life_event", t.LifeEvent)
-		}
-		if base, ok := c.TemplateAt(t.VariantOf, at); t.VariantOf != "" {
-			unless(ok, t, "variant_of", t.VariantOf)
-			if ok && base.Digest() != t.Digest() {
-				faults = append(faults, fmt.Errorf("catalogue template %q: does not say what %q says: %s", t.Code, base.Code, difference(base, t)))
-			}
-		}
-		if t.Neutral == "" {
-			continue
-		}
-		twin, ok := c.TemplateAt(t.Neutral, at)
-		unless(ok, t, "neutral", t.Neutral)
-		if ok && (twin.Sensitive || twin.Channel != t.Channel || len(twin.text.slots) > 0) {
-			faults = append(faults, fmt.Errorf("catalogue template %q: its neutral twin %q is sensitive, takes parameters or goes by another channel", t.Code, t.Neutral))
-		}
+		k.template(t)
 	}
 	for _, r := range c.RuleItems(at) {
 		if event, ok := strings.CutPrefix(r.Code, termPrefix); ok {
 			_, ok = c.LifeEvent(event, at)
-			unless(ok, r, "code", event)
+			k.unless(ok, r, "code", event)
 		}
 	}
 	if _, err := c.Rules(at); err != nil {
-		faults = append(faults, err)
+		k.faults = append(k.faults, err)
 	}
-	return faults
+	return k.faults
+}
+
+type crossCheck struct {
+	*Catalog
+	at     time.Time
+	faults []error
+}
+
+func (k *crossCheck) add(item Item, field, sentence string) {
+	k.faults = append(k.faults, &InvalidError{Kind: item.Kind(), Code: item.Header().Code, Faults: []FieldFault{{field, sentence}}})
+}
+
+func (k *crossCheck) unless(ok bool, item Item, field, code string) {
+	if !ok {
+		k.add(item, field, fmt.Sprintf("«%s» нет в справочнике или не действует: заведите или исправьте код.", code))
+	}
+}
+
+func (k *crossCheck) agency(item Item, field, code string) {
+	if _, ok := k.Agency(code, k.at); ok || code == "" {
+		return
+	}
+	if now, ok := k.Competent(code, k.at); ok {
+		k.add(item, field, fmt.Sprintf("Ведомства «%s» больше нет: укажите преемника, «%s».", code, now.Code))
+		return
+	}
+	k.unless(false, item, field, code)
+}
+
+func (k *crossCheck) sources() {
+	topics := map[string]bool{}
+	for _, s := range k.Sources(k.at) {
+		for _, code := range s.Agencies {
+			k.agency(s, "agencies", code)
+		}
+		for _, topic := range s.Topics {
+			if topics[topic] {
+				k.add(s, "topics", fmt.Sprintf("Тему «%s» читает другой источник: оставьте её одному.", topic))
+			}
+			topics[topic] = true
+		}
+		for event, template := range s.Templates {
+			_, ok := k.LifeEvent(event, k.at)
+			k.unless(ok, s, "templates", event)
+			_, ok = k.FindTemplate(template, k.at)
+			k.unless(ok, s, "templates", template)
+		}
+	}
+}
+
+func (k *crossCheck) template(t *Template) {
+	k.agency(t, "agency", t.Agency)
+	if t.LifeEvent != "" {
+		_, ok := k.LifeEvent(t.LifeEvent, k.at)
+		k.unless(ok, t, "life_event", t.LifeEvent)
+	}
+	if t.VariantOf != "" {
+		base, ok := k.TemplateAt(t.VariantOf, k.at)
+		k.unless(ok, t, "variant_of", t.VariantOf)
+		if ok && base.Digest() != t.Digest() {
+			k.add(t, "variant_of", "СМС и звонок говорят о разном: "+difference(base, t)+". Приведите тексты к одному содержанию.")
+		}
+	}
+	if t.Neutral != "" {
+		twin, ok := k.TemplateAt(t.Neutral, k.at)
+		k.unless(ok, t, "neutral", t.Neutral)
+		if ok && (twin.Sensitive || twin.Channel != t.Channel || len(twin.text.slots) > 0) {
+			k.add(t, "neutral", fmt.Sprintf("Нейтральный двойник «%s» чувствителен, с параметрами или для другого канала: возьмите другой.", t.Neutral))
+		}
+	}
 }

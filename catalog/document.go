@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -147,8 +148,9 @@ func parseEntries(kind Kind, entries []entry) ([]Item, error) {
 	return items, errors.Join(faults...)
 }
 
-// FormatDocument writes items, by kind and in their order. The same items give the same bytes.
+// FormatDocument writes items by kind and code, those of one code in their order. The same items give the same bytes.
 func FormatDocument(items []Item) ([]byte, error) {
+	items = slices.SortedStableFunc(slices.Values(items), func(a, b Item) int { return strings.Compare(a.Header().Code, b.Header().Code) })
 	root := &yaml.Node{Kind: yaml.MappingNode}
 	for _, kind := range kinds {
 		list := &yaml.Node{Kind: yaml.SequenceNode}

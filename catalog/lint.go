@@ -42,13 +42,13 @@ const (
 	LintDisclosure   = "disclosure"
 	LintSegments     = "segments"
 	LintTwoWay       = "two_way"
-	LintVariant      = "variant"
+	LintVariant      = "variant_of"
 	LintWording      = "wording"
 )
 
 // Finding is what Lint has to say about a template.
 type Finding struct {
-	Rule     string   `json:"rule"` // a Lint… slug
+	Rule     string   `json:"rule"` // a Lint… slug, or the field that names another item
 	Severity Severity `json:"severity"`
 	Sentence string   `json:"sentence"` // for the template's author: what is wrong, and what to do
 }
@@ -73,7 +73,7 @@ func (c *Catalog) Lint(t *Template, at time.Time, segments func(text string) int
 	l.frame()
 	l.disclosure(text)
 	l.reply()
-	l.variant()
+	l.others()
 	l.wording()
 	if t.Channel == "sms" && segments != nil && l.example != "" {
 		if n := segments(l.example); n > maxSegments {
@@ -186,16 +186,17 @@ func (l *linter) reply() {
 	}
 }
 
-func (l *linter) variant() {
-	if l.VariantOf == "" {
-		return
-	}
-	base, ok := l.catalog.TemplateAt(l.VariantOf, l.at)
-	switch {
-	case !ok:
-		l.error(LintVariant, "Нет действующего шаблона СМС "+l.VariantOf+", о котором говорит вариант: исправьте variant_of.")
-	case base.Digest() != l.Digest():
-		l.error(LintVariant, "СМС и звонок говорят о разном: "+difference(base, l.Template)+". Приведите тексты к одному содержанию.")
+// others is what it says of other items, as Check has it: its twin, its variant's facts.
+func (l *linter) others() {
+	k := &crossCheck{Catalog: l.catalog, at: l.at}
+	k.template(l.Template)
+	for _, err := range k.faults {
+		var invalid *InvalidError
+		if errors.As(err, &invalid) {
+			for _, f := range invalid.Faults {
+				l.error(f.Field, f.Sentence)
+			}
+		}
 	}
 }
 

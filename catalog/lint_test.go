@@ -205,7 +205,7 @@ func TestSpokenTextIsShortAndEndsWithTheNumber(t *testing.T) {
 	for _, f := range c.Lint(long, now, nil) {
 		rules = append(rules, f.Rule)
 	}
-	if got := strings.Join(rules, " "); got != "centre_number variant wording" {
+	if got := strings.Join(rules, " "); got != "centre_number variant_of wording" {
 		t.Errorf("found %s", got)
 	}
 }

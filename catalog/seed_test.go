@@ -168,12 +168,12 @@ func TestFundsBecameOneOnTheFirstOf2023(t *testing.T) {
 		}
 		return strings.Join(said, "\n")
 	}
-	if got := wrong(&Office{Head: Head{Code: "O", Version: 1}, Participant: "0001.000002"}); !strings.Contains(got, `its successor is "0001.000001"`) {
+	if got := wrong(&Office{Head: Head{Code: "O", Version: 1}, Participant: "0001.000002"}); !strings.Contains(got, `преемника, «0001.000001»`) {
 		t.Errorf("an office of an agency that has ended: %s", got)
 	}
 	one := &Agency{Head: Head{Code: "Z001.000001", Version: 1}, Short: "Один", Parent: "Z001.000002"}
 	two := &Agency{Head: Head{Code: "Z001.000002", Version: 1}, Short: "Два", Parent: "Z001.000001"}
-	if got := wrong(one, two); !strings.Contains(got, "in a circle") {
+	if got := wrong(one, two); !strings.Contains(got, "по кругу") {
 		t.Errorf("two agencies above each other: %s", got)
 	}
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -180,6 +181,27 @@ func TestEveryFilterHasTwoNamesOfItsOwn(t *testing.T) {
 			t.Errorf("filter %d: %q, %q", kind, f.english, f.russian)
 		}
 		seen[f.english], seen[f.russian] = true, true
+	}
+}
+
+func TestEveryFilterAndRuleIsInTheAuthorsGuide(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../docs/templates.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{LintBody, LintExample, LintLink, LintDataRequest, LintPaidNumber, LintAgencyFirst, LintCentreNumber, LintDisclosure, LintSegments, LintTwoWay,
+		LintVariant, LintWording}
+	for _, f := range filterNames {
+		want = append(want, f.russian)
+		if !strings.Contains(string(guide), "| `"+f.english) {
+			t.Errorf("the guide has no row for %s", f.english)
+		}
+	}
+	for _, name := range want {
+		if !strings.Contains(string(guide), "`"+name+"`") {
+			t.Errorf("the guide does not speak of %s", name)
+		}
 	}
 }
 

@@ -145,7 +145,7 @@ var (
 
 // disclosure offers the neutral twin to a text that says more than a stranger with the phone in his hand should read.
 func (l *linter) disclosure(text *Text) {
-	what := ""
+	var what string
 	switch {
 	case l.Sensitive:
 		return

@@ -236,11 +236,7 @@ func (c *Catalog) With(items []Item) *Catalog {
 	}
 	for _, item := range items {
 		t := next.table(item.Kind())
-		versions, _ := t.history(item.Header().Code)
-		item.Header().Version = 1
-		if n := len(versions); n > 0 {
-			item.Header().Version = versions[n-1].Header().Version + 1
-		}
+		item.Header().Version = t.next(item.Header().Code)
 		t.put(item)
 	}
 	for _, kind := range kinds {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -225,6 +226,18 @@ func TestUnreadableRowHurtsItsOwnCodeOnly(t *testing.T) {
 	}
 	if _, err := c.Rules(from); err != nil {
 		t.Error(err)
+	}
+	// It is not written out as if it were not there, and bringing its older version back is a change.
+	if exported := c.Export(from); slices.ContainsFunc(exported, func(i Item) bool { return i.Header().Code == "S-01" }) || len(exported) < 200 {
+		t.Errorf("S-01 is among the %d items exported", len(exported))
+	}
+	old, _ := c.Template("S-01", 1)
+	again := *old
+	if changes := c.Changes([]Item{&again}); len(changes) != 1 {
+		t.Errorf("bringing the old S-01 back changes %d", len(changes))
+	}
+	if back, _ := c.With([]Item{&again}).TemplateAt("S-01", from); back == nil || back.Version != 3 {
+		t.Errorf("brought back: %+v", back)
 	}
 }
 

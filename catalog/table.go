@@ -20,6 +20,7 @@ type anyTable interface {
 	withhold(Head)
 	ready()
 	history(code string) (versions []Item, whole bool)
+	next(code string) int
 	since(at time.Time) []Item
 	copy(anyTable)
 }
@@ -43,6 +44,18 @@ func (t *table[T]) withhold(h Head) {
 // history is every version of a code, oldest first; not whole when one of them cannot be read.
 func (t *table[T]) history(code string) ([]Item, bool) {
 	return itemsOf(t.versions[code]), len(t.broken[code]) == 0
+}
+
+// next is the number of the version that would follow.
+func (t *table[T]) next(code string) int {
+	last := 0
+	for _, v := range t.versions[code] {
+		last = max(last, v.Header().Version)
+	}
+	for _, h := range t.broken[code] {
+		last = max(last, h.Version)
+	}
+	return last + 1
 }
 
 // since is what is in force at an instant, or was the last to be, and what comes after it; by code. A code with a version that cannot

@@ -164,18 +164,18 @@ func TestRandomResultsAndReceiptsEndAsTheModelSays(t *testing.T) {
 	}
 }
 
-// compareModel compares outcomes with the model, and outcomes with what a replay of the journal makes of them.
-func (w *world) compareModel(list int64, model []modelRow) {
+// end is how a notification ended.
+type end struct {
+	state             State
+	sequence, attempt int
+}
+
+// ends are the outcomes as they stand, by ordinal.
+func (w *world) ends() map[int]end {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	rows, err := w.db.Query(ctx, `SELECT id & 16777215, state, sequence, attempt FROM outcomes ORDER BY id`)
+	rows, err := w.db.Query(w.t.Context(), `SELECT id & 16777215, state, sequence, attempt FROM outcomes ORDER BY id`)
 	if err != nil {
 		w.t.Fatal(err)
-	}
-	type end struct {
-		state             State
-		sequence, attempt int
 	}
 	have := map[int]end{}
 	var no int
@@ -183,6 +183,15 @@ func (w *world) compareModel(list int64, model []modelRow) {
 	if _, err := pgx.ForEachRow(rows, []any{&no, &e.state, &e.sequence, &e.attempt}, func() error { have[no] = e; return nil }); err != nil {
 		w.t.Fatal(err)
 	}
+	return have
+}
+
+// replay is what the journal makes of each notification: its end, and the last sequence told. It checks that sequences have no gap, that
+// each entry goes on from where the one before left off, and that ends only rise.
+func (w *world) replay() (ends map[int]end, told map[int]int) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
 	go func() { _ = journal.NewSequencer(w.db, discardLog()).Run(ctx) }()
 	var entries []journal.Placed
 	var next int64
@@ -195,8 +204,8 @@ func (w *world) compareModel(list int64, model []modelRow) {
 		entries, next = append(entries, more...), to
 		return next == int64(want)
 	})
-	replayed := map[int]end{}
-	told := map[int]int{}
+	ends, told = map[int]end{}, map[int]int{}
+	stood := map[int]string{}
 	for _, p := range entries {
 		n := int(NotificationID(p.Entry.Notification).Ordinal())
 		if p.Entry.Segment > 0 {
@@ -206,15 +215,28 @@ func (w *world) compareModel(list int64, model []modelRow) {
 			w.t.Errorf("row %d: sequence %d follows %d", n, s, told[n])
 		}
 		told[n] = p.Entry.Sequence
+		// An attempt of which a segment failed, while a later one was under way, leaves the notification pending without an entry.
+		if from := p.Entry.From; from != Pending.String() && stood[n] != "" && from != stood[n] {
+			w.t.Errorf("row %d: left %s for %s, and had reached %s", n, from, p.Entry.State, stood[n])
+		}
+		stood[n] = p.Entry.State
 		if p.Entry.Kind != journal.Outcome {
 			continue
 		}
 		s, ok := ParseState(p.Entry.State)
-		if !ok || s <= replayed[n].state {
-			w.t.Errorf("row %d: outcome %s after %s", n, p.Entry.State, replayed[n].state)
+		if !ok || s <= ends[n].state {
+			w.t.Errorf("row %d: outcome %s after %s", n, p.Entry.State, ends[n].state)
 		}
-		replayed[n] = end{s, p.Entry.Sequence, p.Entry.Attempt}
+		ends[n] = end{s, p.Entry.Sequence, p.Entry.Attempt}
 	}
+	return ends, told
+}
+
+// compareModel compares outcomes with the model, and outcomes with what a replay of the journal makes of them.
+func (w *world) compareModel(list int64, model []modelRow) {
+	w.t.Helper()
+	have := w.ends()
+	replayed, told := w.replay()
 	for i := range model {
 		m := &model[i]
 		if m.state.Final() != (have[i+1] != end{}) || m.state.Final() && have[i+1] != (end{m.state, m.sequence, m.endedBy}) {

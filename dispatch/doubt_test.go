@@ -127,3 +127,76 @@ func TestWhatALinkGivesBackIsNotClaimedInAHurry(t *testing.T) {
 		t.Errorf("%d claims in two seconds of rows that no link takes", n)
 	}
 }
+
+func TestCommitInDoubtIsNotTakenForAnothersUnderTheSameNumber(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.admit(admit{rows: 1, lane: LaneNormal})
+	d, ch := w.deskOf("a")
+	w.claim(d)
+	d.Settle([]Result{accepted(ch.takeAll()[0], "m1")})
+	w.recording(d)()
+	var plan writing
+	if err := w.db.QueryRow(t.Context(), `SELECT max(first_id) FROM journal`).Scan(&plan.firstEntry); err != nil {
+		t.Fatal(err)
+	}
+	w.tx(func(tx pgx.Tx) error { return tx.QueryRow(t.Context(), `SELECT pg_current_xact_id()::text`).Scan(&plan.xid) })
+	if done, known := plan.happened(t.Context(), d); !done || !known {
+		t.Errorf("committed, its entry is there: done %t, known %t", done, known)
+	}
+	plan.firstEntry++ // after a crash that lost it, the server gave its number to another transaction
+	if done, known := plan.happened(t.Context(), d); done || !known {
+		t.Errorf("committed, but another's: done %t, known %t", done, known)
+	}
+}
+
+func TestWhatAPersonDecidedIsOfOneAttemptOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules.UncertainWait = time.Nanosecond
+	w.admit(admit{rows: 1, lane: LaneNormal, onUncertain: "hold"})
+	d, ch := w.deskOf("a")
+	lost := func() {
+		t.Helper()
+		attempts := ch.takeAll()
+		if len(attempts) != 1 {
+			t.Fatalf("%d attempts, want one", len(attempts))
+		}
+		d.Settle([]Result{{Attempt: attempts[0], Verdict: VerdictUncertain, Reason: "link_lost", Link: "l1", At: time.Now()}})
+		w.mustRecord(d)
+	}
+	w.claim(d)
+	lost()
+	if _, err := w.db.Exec(t.Context(), `UPDATE uncertain SET decided = true`); err != nil { // a person says: send it again
+		t.Fatal(err)
+	}
+	w.await("it is sent again", func() bool { return w.claim(d) == 1 })
+	lost()
+	w.await("it is looked at again", func() bool { return w.claim(d) == 1 })
+	if n := len(ch.takeAll()); n != 0 {
+		t.Error("it left a third time, and nobody has said so")
+	}
+	w.mustRecord(d)
+	if n := w.int(`SELECT count(*) FROM outbox WHERE due_at > '9000-01-01'`); n != 1 {
+		t.Errorf("%d rows are held for a person, want the one", n)
+	}
+}
+
+func TestCancelledRunStaysDueWhileItHasRows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	list := w.admit(admit{rows: 2, lane: LaneNormal})
+	d, _ := w.deskOf("a")
+	run := int32(w.int(`SELECT id FROM runs`))
+	if _, err := w.db.Exec(t.Context(), `UPDATE outbox SET due_at = $1`, held); err != nil {
+		t.Fatal(err)
+	}
+	w.tx(func(tx pgx.Tx) error { return w.adm.Cancel(t.Context(), tx, list) })
+	d.empty = []int32{run} // a claim before the cancel had found nothing due
+	if err := d.sleepRuns(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.int(`SELECT count(*) FROM runs WHERE next_due = '-infinity' AND state = 'cancelling'`); n != 1 {
+		t.Error("the run sleeps until its held rows are due, in the year 9999, instead of ending them")
+	}
+}

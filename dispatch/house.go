@@ -71,7 +71,9 @@ func (d *desk) sleepRuns(ctx context.Context) error {
 			if _, err := tx.Exec(ctx, `SELECT FROM runs WHERE id = $1 FOR UPDATE`, id); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, `UPDATE runs r SET next_due = coalesce(o.due_at, 'infinity'),
+			// What is being cancelled is due at once, also what waits for a later time.
+			_, err := tx.Exec(ctx, `UPDATE runs r SET next_due = CASE WHEN state = 'cancelling' AND o.due_at IS NOT NULL THEN '-infinity'
+					ELSE coalesce(o.due_at, 'infinity') END,
 				state = CASE WHEN o.due_at IS NULL AND state = 'active'
 					AND NOT EXISTS (SELECT FROM leases l WHERE l.run = r.id) THEN 'done' ELSE state END
 				FROM (SELECT min(due_at) AS due_at FROM outbox WHERE run = $1) o

@@ -471,6 +471,9 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
+	if len(ids) > 0 {
+		w.firstEntry = slices.Min(ids)
+	}
 	var b pgx.Batch
 	if len(w.gone.keys) > 0 {
 		runs, dues, first, last := w.gone.ranges()
@@ -483,7 +486,8 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 	for _, u := range w.uncertain {
 		b.Queue(`INSERT INTO uncertain (notification, digest, pool, run, due_at, link, no, sequence, since, at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-			ON CONFLICT (notification) DO UPDATE SET due_at = excluded.due_at, no = excluded.no, sequence = excluded.sequence, run = excluded.run`,
+			ON CONFLICT (notification) DO UPDATE SET due_at = excluded.due_at, no = excluded.no, sequence = excluded.sequence, run = excluded.run,
+				decided = false`, // what a person said was of the attempt before
 			int64(u.a.ID), u.a.digest[:], w.d.hold.pool, u.a.run.id, u.due, u.link, u.a.No, u.sequence, u.since, w.now)
 	}
 	for _, m := range w.moved {

@@ -52,6 +52,8 @@ type writing struct {
 	freshOnly bool             // every end is of a notification that should have none: COPY, which refuses if one has
 	assumed   bool             // some end is of a notification that was not looked up
 	xid       string
+	// firstEntry is the id of the first entry it writes, which is that of a row of the journal; 0 = it writes none.
+	firstEntry int64
 }
 
 // outKeys are rows of the outbox, by ranges of ids that follow each other.
@@ -122,17 +124,22 @@ type uncertainRow struct {
 	since    time.Time
 }
 
+// A server that crashed before any of a transaction was on disk gives its number to another one: committed is believed only if the
+// first of its entries is there, whose id nobody else gets.
+const happenedSQL = `SELECT pg_xact_status($1::text::xid8), $2 = 0 OR EXISTS (SELECT FROM journal WHERE first_id = $2)`
+
 // happened looks whether a transaction whose commit was in doubt took place. known is false while the server cannot be asked, or
 // still works at it.
 func (w *writing) happened(ctx context.Context, d *desk) (done, known bool) {
 	var status *string
-	err := d.db.QueryRow(ctx, `SELECT pg_xact_status($1::text::xid8)`, w.xid).Scan(&status)
+	var there bool
+	err := d.db.QueryRow(ctx, happenedSQL, w.xid, w.firstEntry).Scan(&status, &there)
 	var refused *pgconn.PgError
 	switch {
 	case err == nil && status != nil:
-		return *status == "committed", *status != "in progress"
+		return *status == "committed" && there, *status != "in progress"
 	case errors.As(err, &refused) && !postgres.IsUnavailable(err):
-		return false, true // the number lies ahead of this server: a standby that never saw it
+		return false, true // the number lies ahead of this server: it, or a standby in its place, never saw it
 	}
 	return false, false
 }

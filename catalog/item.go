@@ -150,7 +150,7 @@ type State struct {
 	Advice string `json:"advice,omitempty"` // what to do about it
 }
 
-// Scope is the part of the code before the point: list, notification, attempt, informed, reason.
+// Scope is the part of the code before the point: list, notification, attempt, informed, gate, reason.
 func (s *State) Scope() string { scope, _, _ := strings.Cut(s.Code, "."); return scope }
 
 func (*LifeEvent) Kind() Kind { return KindLifeEvent }
@@ -284,7 +284,7 @@ var (
 	languagePattern    = regexp.MustCompile(`^[a-z]{2}$`)
 	factPattern        = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 	topicPattern       = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
-	statePattern       = regexp.MustCompile(`^(list|notification|attempt|informed|reason)\.[a-z][a-z0-9_]*$`)
+	statePattern       = regexp.MustCompile(`^(list|notification|attempt|informed|gate|reason)\.[a-z][a-z0-9_]*$`)
 )
 
 func (e *LifeEvent) validate() error {
@@ -356,7 +356,7 @@ func (t *Template) validate() error {
 
 func (s *State) validate() error {
 	var c checker
-	c.require(statePattern.MatchString(s.Code), "code", "Код состояния: list, notification, attempt, informed или reason, точка и имя.")
+	c.require(statePattern.MatchString(s.Code), "code", "Код состояния: list, notification, attempt, informed, gate или reason, точка и имя.")
 	return c.err()
 }
 

@@ -57,16 +57,22 @@ type snapshot struct {
 
 // stopped says whether a stop holds the run back.
 func (s *snapshot) stopped(r *run, poolName string) bool {
+	_, yes := s.stoppedBy(r, poolName)
+	return yes
+}
+
+// stoppedBy is the first stop that holds the run back, the widest scope first.
+func (s *snapshot) stoppedBy(r *run, poolName string) (stopKey, bool) {
 	if len(s.stops) == 0 {
-		return false
+		return stopKey{}, false
 	}
 	for _, k := range [...]stopKey{{StopAll, ""}, {StopAgency, r.agency}, {StopChannel, r.channel}, {StopPool, poolName},
 		{StopTemplate, r.template}, {StopLifeEvent, r.lifeEvent}, {StopList, fmt.Sprint(r.listNo)}} {
 		if (k.target != "" || k.scope == StopAll) && s.stops[k] {
-			return true
+			return k, true
 		}
 	}
-	return false
+	return stopKey{}, false
 }
 
 func (s *snapshot) optedOut(a *Attempt) bool {

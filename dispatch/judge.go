@@ -15,8 +15,8 @@ import (
 type decision struct {
 	row    *claimed
 	run    *run
-	state  State // the end; Pending = it waits
-	reason Reason
+	state  State  // the end; Pending = it waits
+	reason Reason // of the end, or of the wait
 	due    time.Time
 
 	adopted *adoption // of the orphan receipts that brought the end
@@ -243,7 +243,7 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 		return wait(at, why)
 	}
 	if !open {
-		return later(now, ReasonNone, ReasonValidUntil)
+		return later(now, ReasonWindow, ReasonValidUntil)
 	}
 	seen := known.contactsOf(a)
 	onTheirWay := d.touched(a.digest)
@@ -257,7 +257,7 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 		last = onTheirWay.at
 	}
 	if next := last.Add(rules.Gap); !last.IsZero() && next.After(now) {
-		return later(next, ReasonNone, ReasonValidUntil)
+		return later(next, ReasonGap, ReasonValidUntil)
 	}
 	if !d.simulated && rules.Permitted != nil && !rules.Permitted(a.To) {
 		return end(Suppressed, ReasonPilot)

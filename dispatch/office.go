@@ -22,6 +22,9 @@ type Office struct {
 	Journal *journal.Writer
 	Keyring *citizen.Keyring
 	Now     func() time.Time
+	// For WaitingFor: the rules in force, and the pools that lead to simulators only.
+	Rules      func() *Rules
+	Simulators []string
 }
 
 // Stop holds back what it names, in every process, until it is lifted.

@@ -120,7 +120,9 @@ const (
 	ReasonNone        Reason = ""
 	ReasonOptOut      Reason = "opt_out"
 	ReasonCap         Reason = "cap"
-	ReasonPilot       Reason = "pilot" // not on the pilot\'s allow list
+	ReasonWindow      Reason = "window" // of a wait, never of an end
+	ReasonGap         Reason = "gap"    // of a wait, never of an end
+	ReasonPilot       Reason = "pilot"  // not on the pilot\'s allow list
 	ReasonValidUntil  Reason = "valid_until"
 	ReasonCancelled   Reason = "cancelled"
 	ReasonLandline    Reason = "landline"
@@ -137,6 +139,6 @@ const (
 
 // Reasons lists dispatch's own reasons.
 func Reasons() []Reason {
-	return []Reason{ReasonOptOut, ReasonCap, ReasonPilot, ReasonValidUntil, ReasonCancelled, ReasonLandline, ReasonUnreadable,
+	return []Reason{ReasonOptOut, ReasonCap, ReasonWindow, ReasonGap, ReasonPilot, ReasonValidUntil, ReasonCancelled, ReasonLandline, ReasonUnreadable,
 		ReasonNoReceipt, ReasonProcessDied, ReasonHeld, ReasonRestored, ReasonNoSender, ReasonPartial, ReasonUndelivered, ReasonExpired}
 }

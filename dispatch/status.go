@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -250,20 +249,4 @@ func EntriesOf(ctx context.Context, db *pgxpool.Pool, ids []NotificationID, sinc
 		return nil, fmt.Errorf("find entries of notifications: %w", err)
 	}
 	return entries, nil
-}
-
-// WaitingUntil is when a notification may leave at the earliest, nil when it does not wait for a time. It reads through the keys of the
-// list's outbox, so it is asked for one notification, not for a page.
-func WaitingUntil(ctx context.Context, db *pgxpool.Pool, id NotificationID) (*time.Time, error) {
-	var due time.Time
-	err := db.QueryRow(ctx, `SELECT greatest(o.due_at, r.next_due) FROM runs r JOIN outbox o ON o.run = r.id
-		WHERE r.list_no = $1 AND o.id = $2 AND o.due_at < $3 AND greatest(o.due_at, r.next_due) > clock_timestamp() LIMIT 1`,
-		id.List(), int64(id), held).Scan(&due)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read when a notification is due: %w", err)
-	}
-	return &due, nil
 }

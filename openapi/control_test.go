@@ -1,11 +1,13 @@
 package openapi
 
 import (
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"ekc/dispatch"
 	"ekc/journal"
 )
 
@@ -93,6 +95,66 @@ func TestWhatWaitsSaysUntilWhen(t *testing.T) {
 	f.do(f.loader, "GET", "/v1/notifications/"+f.ids[1].String(), nil).into(t, &n)
 	if n.WaitingUntil == nil || !n.WaitingUntil.Equal(due) {
 		t.Errorf("%v, want %v", n.WaitingUntil, due)
+	}
+}
+
+func TestWhatWaitsSaysAtWhichGate(t *testing.T) {
+	t.Parallel()
+	f := newTold(t)
+	path := "/v1/notifications/" + f.ids[1].String()
+	gate := func() Waiting {
+		t.Helper()
+		var n Notification
+		f.do(f.loader, "GET", path, nil).into(t, &n)
+		if n.WaitingFor == nil {
+			return Waiting{}
+		}
+		return *n.WaitingFor
+	}
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := f.db.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w := gate(); w.Gate != "approval" || w.Until != nil {
+		t.Errorf("before the approval: %+v", w)
+	}
+	hour := f.clock.now().Add(4 * time.Hour)
+	exec(`UPDATE runs SET state = 'active', next_due = $1`, hour)
+	exec(`UPDATE lists SET start_at = $1`, hour)
+	if w := gate(); w.Gate != "start" || w.Until == nil || !w.Until.Equal(hour) {
+		t.Errorf("before its hour: %+v", w)
+	}
+	f.clock.move(5 * time.Hour)
+	engineer := f.key("engineer", "", journal.RoleDutyEngineer)
+	var made createdStop
+	f.do(engineer, "POST", "/v1/stops", map[string]any{"scope": "list", "target": f.ref.ID, "reason": "неверная сумма"}).into(t, &made)
+	if w := gate(); w.Gate != "stop" || w.Stop != made.ID {
+		t.Errorf("%+v, want stop %d", w, made.ID)
+	}
+	exec(`DELETE FROM outbox`)
+	accepted := f.clock.now().Add(-5*time.Hour + 5*time.Second)
+	if w := gate(); w.Gate != "receipt" || w.Until == nil || !w.Until.Equal(accepted.Add(72*time.Hour)) || w.Detail.Since == nil || !w.Detail.Since.Equal(accepted) {
+		t.Errorf("accepted: %+v", w)
+	}
+	path = "/v1/notifications/" + f.ids[0].String()
+	if w := gate(); w.Gate != "" {
+		t.Errorf("delivered: %+v", w)
+	}
+	stranger := f.key("stranger", agencyB, journal.RoleListLoader)
+	f.wants(f.do(stranger, "GET", "/v1/notifications/"+f.ids[1].String(), nil), 404, CodeNotFound)
+}
+
+func TestTheDocumentHasEveryGate(t *testing.T) {
+	t.Parallel()
+	field, _ := reflect.TypeFor[Waiting]().FieldByName("Gate")
+	var want []string
+	for _, g := range dispatch.Gates() {
+		want = append(want, string(g))
+	}
+	if have := field.Tag.Get("enum"); have != strings.Join(want, ",") {
+		t.Errorf("the document says %s, want %s", have, strings.Join(want, ","))
 	}
 }
 

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"context"
+	"time"
 
 	"ekc/catalog"
 	"ekc/dispatch"
@@ -15,6 +16,7 @@ type Doors struct {
 	Stops    Control
 	Links    Links
 	Contents Contents
+	Gates    Gates
 	Catalog  *catalog.Watcher
 }
 
@@ -36,4 +38,9 @@ type Links interface {
 // Contents opens what was told to whom; the look is journalled here. *dispatch.Office is one.
 type Contents interface {
 	Contents(ctx context.Context, ids []dispatch.NotificationID) (map[dispatch.NotificationID]dispatch.Content, error)
+}
+
+// Gates tells which gate a notification waits at; nil leaves that out of the answer. *dispatch.Office is one.
+type Gates interface {
+	WaitingFor(ctx context.Context, id dispatch.NotificationID, start time.Time) (dispatch.Waiting, error)
 }

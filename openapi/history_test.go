@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/ingest"
 	"ekc/journal"
@@ -25,8 +26,9 @@ type told struct {
 
 // withOffice makes dispatch's own office the door to stops, links and contents.
 func withOffice(_ *Config, d *Deps) {
-	office := &dispatch.Office{DB: d.DB, Journal: d.Journal, Keyring: d.Keyring, Now: d.Now}
-	d.Doors.Stops, d.Doors.Links, d.Doors.Contents = office, office, office
+	rules := &dispatch.Rules{GiveUp: 72 * time.Hour, Window: func(string, bool) *citizen.Window { return &citizen.Window{} }}
+	office := &dispatch.Office{DB: d.DB, Journal: d.Journal, Keyring: d.Keyring, Now: d.Now, Rules: func() *dispatch.Rules { return rules }}
+	d.Doors.Stops, d.Doors.Links, d.Doors.Contents, d.Doors.Gates = office, office, office, office
 }
 
 func newTold(t *testing.T) *told {

@@ -35,8 +35,51 @@ type Notification struct {
 	Segments          int        `json:"segments"`
 	OccurredAt        time.Time  `json:"occurred_at"`
 	PossibleDuplicate bool       `json:"possible_duplicate,omitempty" doc:"Sent again after an attempt whose answer was lost"`
-	WaitingUntil      *time.Time `json:"waiting_until,omitempty" doc:"May leave at the earliest then; only for a single notification, and for the newest 20 of a search"`
+	WaitingUntil      *time.Time `json:"waiting_until,omitempty" doc:"May leave at the earliest then; only for a single notification, and for the newest 10 of a search"`
+	WaitingFor        *Waiting   `json:"waiting_for,omitempty" doc:"The gate at which it waits; where waiting_until is told, until it has ended"`
 	Attempts          []Attempt  `json:"attempts"`
+}
+
+// Waiting is the gate at which a notification waits: the first that is shut, in the order in which they are looked at.
+type Waiting struct {
+	Gate   string        `json:"gate" enum:"sending,receipt,approval,paused,cancelling,start,stop,held,uncertain,ending,window,cap,gap,retry,not_before,pool,link,queue" doc:"Titles at /catalog/states, as gate.window"`
+	Until  *time.Time    `json:"until,omitempty" doc:"When the gate opens, as things stand; of a receipt: when it is given up. Absent: nobody can tell"`
+	Stop   int64         `json:"stop,omitempty" doc:"Id of the stop"`
+	Detail WaitingDetail `json:"detail"`
+}
+
+// WaitingDetail is what is known of a gate.
+type WaitingDetail struct {
+	Since  *time.Time `json:"since,omitempty" doc:"Of what was sent: when; of a pool: when its holder was last heard of; of a link: when it went down"`
+	Reason string     `json:"reason,omitempty" doc:"Of the last attempt; of gate ending: by which it will end"`
+	Code   string     `json:"code,omitempty" doc:"The far side's own word"`
+	Then   string     `json:"then,omitempty" enum:"resend,hold" doc:"Of gate uncertain: sent again when no receipt comes, or left to a person"`
+	Zones  string     `json:"zones,omitempty" doc:"Of gate window: the time zones whose hours are kept, joined by +"`
+	Pool   string     `json:"pool,omitempty"`
+	Link   string     `json:"link,omitempty"`
+	Ahead  *int       `json:"ahead,omitempty" doc:"Of gate queue: how many of the same part of the list come first; 10000: that many or more"`
+}
+
+func waitingOf(w dispatch.Waiting) *Waiting {
+	if w.Gate == "" {
+		return nil
+	}
+	out := &Waiting{Gate: string(w.Gate), Until: timeOf(w.Until), Stop: w.Stop, Detail: WaitingDetail{Since: timeOf(w.Since), Reason: string(w.Reason), Code: w.Code,
+		Then: string(w.Then), Zones: string(w.Zones), Pool: w.Pool, Link: w.Link}}
+	if w.Gate == dispatch.GateQueue {
+		out.Detail.Ahead = &w.Ahead
+	}
+	return out
+}
+
+// waiting fills in what a notification that has not ended waits for; start is when its list begins.
+func (s *Server) waiting(ctx context.Context, n *Notification, id dispatch.NotificationID, start time.Time) error {
+	if n.Final || s.doors.Gates == nil {
+		return nil
+	}
+	w, err := s.doors.Gates.WaitingFor(ctx, id, start)
+	n.WaitingUntil, n.WaitingFor = timeOf(w.Earliest), waitingOf(w)
+	return err
 }
 
 // Attempt is one try: of all its segments the one that got least far.
@@ -66,9 +109,7 @@ func (s *Server) registerNotifications() {
 				return nil, problem(CodeNotFound)
 			}
 			n := found[0]
-			if !n.Final {
-				n.WaitingUntil, err = dispatch.WaitingUntil(ctx, s.db, id)
-			}
+			err = s.waiting(ctx, &n, id, list.StartAt)
 			return answerOf(n, err)
 		})
 	register(s, operation{id: "cancelNotification", method: http.MethodPost, path: "/v1/notifications/{id}/cancel", tag: "notifications", summary: "Call one back that has not left", status: http.StatusNoContent, errors: []int{409},

@@ -65,7 +65,8 @@ type Found struct {
 	Person       *FoundPerson      `json:"person,omitempty"`
 	Text         string            `json:"text,omitempty" doc:"As it was sent; only unmasked"`
 
-	id dispatch.NotificationID
+	id      dispatch.NotificationID
+	startAt time.Time // of its list
 }
 
 // FoundPerson is whom the row was about, masked unless the answer says otherwise.
@@ -95,8 +96,8 @@ type FoundList struct {
 const (
 	// foundMost bounds one search; a person with more is looked at by list.
 	foundMost = 200
-	// waitingMost bounds how many of them are asked until when they wait: each costs a look through the outbox of its list.
-	waitingMost = 20
+	// waitingMost bounds how many of them are asked what they wait for: each costs a look through the outbox of its list.
+	waitingMost = 10
 )
 
 func (s *Server) registerSearch() {
@@ -137,7 +138,7 @@ func (s *Server) searchNotifications(ctx context.Context, p journal.Principal, i
 			continue
 		}
 		asked++
-		if n.WaitingUntil, err = dispatch.WaitingUntil(ctx, s.db, out.Found[i].id); err != nil {
+		if err = s.waiting(ctx, n, out.Found[i].id, out.Found[i].startAt); err != nil {
 			return nil, err
 		}
 	}
@@ -239,7 +240,7 @@ func (s *Server) found(ctx context.Context, p journal.Principal, refs []citizen.
 			out.More = true
 			break
 		}
-		f := Found{Kind: "notification", List: foundList(list), id: id}
+		f := Found{Kind: "notification", List: foundList(list), id: id, startAt: list.StartAt}
 		if r.Kind == citizen.RefRejection {
 			f.Kind, f.Row = "rejection", id.Ordinal()
 			rejected = append(rejected, id)

@@ -83,10 +83,12 @@ func localAPI(ctx context.Context, c *Config) (http.Handler, func(), error) {
 	whither := routes(c)
 	lists := ingest.New(ingest.Config{DB: db, Catalog: watcher.Current, Keys: keyring, Journal: writer, Admission: dispatch.NewAdmission(whither),
 		Routes: whither, Now: time.Now, Log: log})
+	inForce := &rules{catalog: watcher.Current, now: time.Now, permitted: permittedPhones(c), log: log}
+	office := &dispatch.Office{DB: db, Journal: writer, Keyring: keyring, Now: time.Now, Rules: inForce.current, Simulators: []string{simulatorPool}}
 	server, err := openapi.New(openapi.Config{Version: version().Version}, openapi.Deps{
 		DB: db, Accounts: openapi.NewAccounts(db, writer, time.Now, openapi.AccountsConfig{}), Journal: writer, Keyring: keyring, Log: log,
 		Metrics: prometheus.NewRegistry(), Now: time.Now,
-		Doors: doors(&dispatch.Office{DB: db, Journal: writer, Keyring: keyring, Now: time.Now}, lists, watcher),
+		Doors: doors(office, lists, watcher),
 	})
 	if err != nil {
 		db.Close()

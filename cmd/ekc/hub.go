@@ -77,6 +77,7 @@ type hub struct {
 	core     *dispatch.Core
 	register *inbound.Register
 	pools    []dispatch.Pool
+	rules    *rules
 	state    *journal.StateFile
 	sending  gate
 }
@@ -267,9 +268,9 @@ func (h *hub) prepare(ctx context.Context, told func(error)) error {
 		Now: time.Now, Log: h.log, Metrics: h.registry, Limits: ingest.Limits{FileBytes: int64(h.config.HTTP.UploadLimitMB) << 20},
 	})
 	h.register = inbound.NewRegister(inbound.Config{DB: h.db, Keyring: h.keyring, Journal: h.journal, Log: h.log, Metrics: h.registry})
-	inForce := &rules{catalog: h.catalog.Current, now: time.Now, permitted: permittedPhones(h.config), change: h.changeRules, log: h.log}
+	h.rules = &rules{catalog: h.catalog.Current, now: time.Now, permitted: permittedPhones(h.config), change: h.changeRules, log: h.log}
 	h.core = dispatch.New(dispatch.Config{
-		DB: h.db, Hot: h.hot, Journal: h.journal, Keyring: h.keyring, Rules: inForce.current, Routes: whither, Process: h.process,
+		DB: h.db, Hot: h.hot, Journal: h.journal, Keyring: h.keyring, Rules: h.rules.current, Routes: whither, Process: h.process,
 		Drain: h.config.DrainTimeout.Std(), Log: h.log, Metrics: dispatch.NewMetrics(h.registry), Now: time.Now, Reached: h.reached,
 	})
 	return nil
@@ -317,11 +318,11 @@ func (h *hub) server() (*openapi.Server, error) {
 }
 
 func (h *hub) office() *dispatch.Office {
-	return &dispatch.Office{DB: h.db, Journal: h.journal, Keyring: h.keyring, Now: time.Now}
+	return &dispatch.Office{DB: h.db, Journal: h.journal, Keyring: h.keyring, Now: time.Now, Rules: h.rules.current, Simulators: []string{simulatorPool}}
 }
 
 func doors(office *dispatch.Office, lists *ingest.Service, watcher *catalog.Watcher) openapi.Doors {
-	return openapi.Doors{Lists: lists, Stops: office, Links: office, Contents: office, Catalog: watcher}
+	return openapi.Doors{Lists: lists, Stops: office, Links: office, Contents: office, Gates: office, Catalog: watcher}
 }
 
 // processName is unique to this process and says where it runs.

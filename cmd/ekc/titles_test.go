@@ -10,7 +10,7 @@ import (
 	"ekc/smpp"
 )
 
-// TestEveryStateAndReasonHasARussianTitle keeps people from reading slugs.
+// TestEveryStateAndReasonHasARussianTitle, and every gate: it keeps people from reading slugs.
 func TestEveryStateAndReasonHasARussianTitle(t *testing.T) {
 	t.Parallel()
 	items, err := catalog.SeedItems()
@@ -29,6 +29,9 @@ func TestEveryStateAndReasonHasARussianTitle(t *testing.T) {
 	}
 	for _, r := range dispatch.Reasons() {
 		check("reason", string(r))
+	}
+	for _, g := range dispatch.Gates() {
+		check("gate", string(g))
 	}
 	reasons := map[string]bool{"default": true, "network": true, "busy": true, "no_answer": true} // the last three are calls', which come later
 	for _, r := range smpp.Reasons() {

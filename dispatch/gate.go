@@ -50,9 +50,12 @@ type Waiting struct {
 	Zones    citizen.Zones
 	Pool     string
 	Link     string
-	Ahead    int       // of GateQueue: rows of its run that come first, countMost = that many or more
+	Ahead    int       // of GateQueue: rows of its run that come first, at most AheadMost are counted
 	Earliest time.Time // it does not leave before; zero: it may at once, or nobody can tell
 }
+
+// AheadMost is how many rows of a queue are counted.
+const AheadMost = 10000
 
 // Then is what becomes of an uncertain notification no receipt comes for.
 type Then string

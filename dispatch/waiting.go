@@ -65,11 +65,11 @@ const (
 		FROM runs r JOIN outbox o ON o.run = r.id JOIN notifications n ON n.id = o.id JOIN pools p ON p.no = r.pool
 		LEFT JOIN pool_holders h ON h.pool = p.no
 		WHERE r.list_no = $1 AND o.id = $2 LIMIT 1`
-	triedSQL      = `SELECT no, state, at, entry, code FROM attempts WHERE notification = $1 ORDER BY no, at, state`
-	stopsInForce  = `SELECT id, scope, target FROM stops WHERE lifted_at IS NULL ORDER BY id DESC`
-	linksOfSQL    = `SELECT name, state, coalesce(state_at > clock_timestamp() - $2::interval, false) FROM links WHERE pool = $1 ORDER BY name`
-	aheadSQL      = `SELECT count(*) FROM (SELECT FROM outbox WHERE run = $1 AND (due_at, id) < ($2, $3) LIMIT $4) a`
-	countMost     = 10000
+	triedSQL     = `SELECT no, state, at, entry, code FROM attempts WHERE notification = $1 ORDER BY no, at, state`
+	stopsInForce = `SELECT id, scope, target FROM stops WHERE lifted_at IS NULL ORDER BY id DESC`
+	linksOfSQL   = `SELECT name, state, coalesce(state_at > clock_timestamp() - $2::interval, false) FROM links WHERE pool = $1 ORDER BY name`
+	aheadSQL     = `SELECT count(*) FROM (SELECT FROM outbox WHERE run = $1 AND (due_at, id) < ($2, $3) LIMIT $4) a`
+
 	reportsWithin = 10 * time.Second // a holder says of its links every two seconds how they are
 )
 
@@ -178,7 +178,7 @@ func (l *onlooker) gate(ctx context.Context, start time.Time) (w Waiting, err er
 		return shut, err
 	}
 	w.Gate = GateQueue
-	err = l.DB.QueryRow(ctx, aheadSQL, l.run.id, l.row.due, int64(l.row.id), countMost).Scan(&w.Ahead)
+	err = l.DB.QueryRow(ctx, aheadSQL, l.run.id, l.row.due, int64(l.row.id), AheadMost).Scan(&w.Ahead)
 	if err != nil {
 		return w, fmt.Errorf("count what comes first: %w", err)
 	}

@@ -29,7 +29,7 @@ type CatalogPath struct {
 
 func (s *Server) registerCatalog() {
 	register(s, operation{id: "getCatalog", method: http.MethodGet, path: "/v1/catalog/{kind}", tag: "catalog", summary: "What is in force, by code",
-		description: "`states` are the states and reasons with their Russian titles and advice."}, s.getCatalog)
+		description: "`states` are the states, the gates a notification waits at and the reasons, with their Russian titles and advice."}, s.getCatalog)
 	register(s, operation{id: "getCatalogItem", method: http.MethodGet, path: "/v1/catalog/{kind}/{code}", tag: "catalog", summary: "One item in force"},
 		func(ctx context.Context, p journal.Principal, in *struct {
 			CatalogPath

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -152,7 +153,7 @@ func TestCommandsAskTheAPIAndThenTheDatabase(t *testing.T) {
 	if err := s.loader.call(t.Context(), http.MethodGet, "/v1/notifications?list_id="+held.ID, nil, &page); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errOut = ekc(t, "trace", page.Items[0].NotificationID); code != exitDone || !strings.Contains(out, "Держит: остановка") {
+	if code, out, errOut = ekc(t, "trace", page.Items[0].NotificationID); code != exitDone || !strings.Contains(out, fmt.Sprintf("Держит: остановка %d (agency %s): проверка; причина ушла – ekc stop --lift %d.", made.ID, testAgency, made.ID)) {
 		t.Errorf("trace of what a stop holds: %d\n%s%s", code, out, errOut)
 	}
 	if code, out, _ = ekc(t, "trace", id, "--json"); code != exitDone || !strings.Contains(out, `"state": "delivered"`) {
@@ -174,6 +175,9 @@ func TestCommandsAskTheAPIAndThenTheDatabase(t *testing.T) {
 	}
 	if code, out, errOut = ekc(t, "trace", id); code != exitDone || !strings.Contains(out, "delivered") || !strings.Contains(errOut, "из базы данных") {
 		t.Errorf("trace without the API: %d\n%s%s", code, out, errOut)
+	}
+	if code, out, errOut = ekc(t, "trace", page.Items[0].NotificationID); code != exitDone || !strings.Contains(out, fmt.Sprintf("Держит: остановка %d (agency", made.ID)) {
+		t.Errorf("trace of what a stop holds, without the API: %d\n%s%s", code, out, errOut)
 	}
 	if code, out, errOut = ekc(t, "stop", "all", "--reason", "API нет"); code != exitDone || !strings.Contains(out, "действует") {
 		t.Errorf("stop without the API: %d\n%s%s", code, out, errOut)

@@ -35,6 +35,7 @@ func TestAlertsAndStatusNameSectionsOfTheRunbookThatAreThere(t *testing.T) {
 		t.Errorf("%d alerts name %d sections", n, len(named))
 	}
 	named = append(named, regexp.MustCompile(`Section: "([a-z-]+)"`).FindAllStringSubmatch(readFile(t, "cmd", "ekc", "status.go"), -1)...)
+	named = append(named, regexp.MustCompile(`operation\.md#([a-z-]+)`).FindAllStringSubmatch(readFile(t, "cmd", "ekc", "shut_gate.go"), -1)...)
 	for _, m := range named {
 		if !sections[m[1]] {
 			t.Errorf("docs/operation.md has no section #%s", m[1])

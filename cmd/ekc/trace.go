@@ -1,19 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"ekc/dispatch"
-	"ekc/ingest"
 	"ekc/openapi"
 )
 
@@ -22,7 +20,7 @@ type trail struct {
 	Notification openapi.Notification   `json:"notification"`
 	List         openapi.List           `json:"list"`
 	History      []openapi.HistoryEntry `json:"history"`
-	Gate         string                 `json:"gate,omitempty"` // what it waits at; empty when it has ended
+	Gate         string                 `json:"gate,omitempty"` // what it waits at, and what to do, as a sentence; empty when it has ended
 }
 
 func (a *app) traceCommand() *cobra.Command {
@@ -52,90 +50,51 @@ EKC_URL with EKC_KEY; when it does not answer, the database of --config, and say
 	return cmd
 }
 
-func (b *backend) trail(ctx context.Context, id string) (*trail, error) {
-	t := &trail{}
-	if err := b.call(ctx, http.MethodGet, "/v1/notifications/"+id, nil, &t.Notification); err != nil {
+func (b *backend) trail(ctx context.Context, id string) (t *trail, err error) {
+	t = &trail{}
+	if err = b.call(ctx, http.MethodGet, "/v1/notifications/"+id, nil, &t.Notification); err != nil {
 		return nil, err
 	}
-	if err := b.call(ctx, http.MethodGet, "/v1/lists/"+t.Notification.ListID, nil, &t.List); err != nil {
+	if err = b.call(ctx, http.MethodGet, "/v1/lists/"+t.Notification.ListID, nil, &t.List); err != nil {
 		return nil, err
 	}
 	var page openapi.Page[openapi.HistoryEntry]
-	if err := b.call(ctx, http.MethodGet, "/v1/history?notification_id="+id, nil, &page); err != nil {
+	if err = b.call(ctx, http.MethodGet, "/v1/history?notification_id="+id, nil, &page); err != nil {
 		return nil, err
 	}
 	t.History = page.Items
-	if t.Notification.Final {
+	if t.Notification.WaitingFor == nil {
 		return t, nil
 	}
-	var stops openapi.Page[openapi.Stop]
-	var links openapi.Page[openapi.Link]
-	// Both are the duty engineer's to see; whoever is not one is told the rest.
+	t.Gate, err = b.gate(ctx, t)
+	return t, err
+}
+
+// gate reads what the sentence about the gate needs besides.
+func (b *backend) gate(ctx context.Context, t *trail) (string, error) {
+	w := t.Notification.WaitingFor
+	g := shutGate{Waiting: w, id: t.Notification.NotificationID, list: t.List, attempt: t.Notification.Attempt}
 	var refusal *apiError
-	for path, out := range map[string]any{"/v1/stops": &stops, "/v1/links": &links} {
-		if err := b.call(ctx, http.MethodGet, path, nil, out); err != nil && (!errors.As(err, &refusal) || refusal.Status != http.StatusForbidden) {
-			return nil, err
+	if reason := w.Detail.Reason; reason != "" {
+		var item struct{ Title string }
+		if err := b.call(ctx, http.MethodGet, "/v1/catalog/states/reason."+reason, nil, &item); err != nil && !errors.As(err, &refusal) {
+			return "", err
+		}
+		g.why = strings.TrimSpace(cmp.Or(item.Title, reason) + " " + w.Detail.Code)
+	}
+	if w.Stop != 0 {
+		// Why it was set is the duty engineer's to see; whoever is not one is told the rest.
+		var stops openapi.Page[openapi.Stop]
+		if err := b.call(ctx, http.MethodGet, "/v1/stops?limit=200", nil, &stops); err != nil && (!errors.As(err, &refusal) || refusal.Status != http.StatusForbidden) {
+			return "", err
+		}
+		for i, s := range stops.Items {
+			if s.ID == w.Stop {
+				g.stop = &stops.Items[i]
+			}
 		}
 	}
-	t.Gate = t.gate(stops.Items, links.Items, time.Now())
-	return t, nil
-}
-
-// gate names the first thing that holds a notification, in the order in which dispatch looks.
-func (t *trail) gate(stops []openapi.Stop, links []openapi.Link, now time.Time) string {
-	switch ingest.State(t.List.State) {
-	case ingest.Ready:
-		return "список ждёт утверждения вторым сотрудником"
-	case ingest.Approved:
-		if t.List.StartAt != nil && t.List.StartAt.After(now) {
-			return "список начнётся " + bothTimes(*t.List.StartAt)
-		}
-		return "список утверждён, отправка начинается"
-	case ingest.Paused:
-		return "список на паузе"
-	case ingest.Cancelling:
-		return "список отменяется"
-	}
-	for _, s := range stops {
-		if t.heldBy(s) {
-			return fmt.Sprintf("остановка %d (%s %s): %s; снять: ekc stop --lift %d", s.ID, s.Scope, s.Target, s.Reason, s.ID)
-		}
-	}
-	switch t.Notification.State {
-	case dispatch.Accepted.String():
-		return "центр СМС принял, отчёта ещё нет"
-	case dispatch.Uncertain.String():
-		return "неясно, ушло ли: ждёт позднего отчёта, затем правила списка или решения человека"
-	}
-	if !slices.ContainsFunc(links, func(l openapi.Link) bool { return l.State == "up" }) && len(links) > 0 {
-		return "нет ни одной связи с центрами СМС"
-	}
-	if n := len(t.Notification.Attempts); n > 0 {
-		return fmt.Sprintf("ждёт повтора: попытка %d не удалась (%s)", n, strings.TrimSpace(t.Notification.Reason+" "+t.Notification.Code))
-	}
-	return "ждёт своего времени: окна в поясе получателя, даты начала, паузы между сообщениями на этот номер, суточного предела или очереди"
-}
-
-func (t *trail) heldBy(s openapi.Stop) bool {
-	if s.LiftedAt != nil {
-		return false
-	}
-	switch dispatch.StopScope(s.Scope) {
-	case dispatch.StopAll:
-		return true
-	case dispatch.StopAgency:
-		return s.Target == t.List.Agency
-	case dispatch.StopTemplate:
-		return s.Target == t.List.Template
-	case dispatch.StopLifeEvent:
-		return s.Target == t.List.LifeEvent
-	case dispatch.StopChannel:
-		return slices.Contains(t.List.Channels, s.Target)
-	case dispatch.StopList:
-		number, _, _ := strings.Cut(t.Notification.NotificationID, "-")
-		return s.Target == number || s.Target == t.List.ID
-	}
-	return false
+	return g.sentence(), nil
 }
 
 func (t *trail) print(w io.Writer) error {

@@ -21,7 +21,7 @@ const (
 	GateStop       Gate = "stop"       // Stop
 	GateHeld       Gate = "held"       // it may have left, and a person is to say what now
 	GateUncertain  Gate = "uncertain"  // it may have left: a late receipt is waited for until Until, and then there is Then
-	GateEnding     Gate = "ending"     // it will not be sent: it ends by Reason when it is looked at next, not before Until
+	GateEnding     Gate = "ending"     // it will not be sent by this channel, for Reason: the next one, or its end, when it is looked at, not before Until
 	GateWindow     Gate = "window"     // of Zones; opens at Until, or has no hour that suits them all
 	GateCap        Gate = "cap"        // of its phone
 	GateGap        Gate = "gap"        // since the last contact with its phone
@@ -44,7 +44,7 @@ type Waiting struct {
 	Until    time.Time // zero: nobody can tell
 	Since    time.Time
 	Stop     int64  // its id
-	Reason   Reason // of the last attempt, or of the end to come
+	Reason   Reason // of the last attempt, or of GateEnding
 	Code     string // the far side's own word
 	Then     Then
 	Zones    citizen.Zones

@@ -51,7 +51,7 @@ type Waiting struct {
 // WaitingDetail is what is known of a gate.
 type WaitingDetail struct {
 	Since  *time.Time `json:"since,omitempty" doc:"Of what was sent: when; of a pool: when its holder was last heard of; of a link: when it went down"`
-	Reason string     `json:"reason,omitempty" doc:"Of the last attempt; of gate ending: by which it will end"`
+	Reason string     `json:"reason,omitempty" doc:"Of the last attempt; of gate ending: why it will not be sent by this channel"`
 	Code   string     `json:"code,omitempty" doc:"The far side's own word"`
 	Then   string     `json:"then,omitempty" enum:"resend,hold" doc:"Of gate uncertain: sent again when no receipt comes, or left to a person"`
 	Zones  string     `json:"zones,omitempty" doc:"Of gate window: the time zones whose hours are kept, joined by +"`

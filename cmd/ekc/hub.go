@@ -149,6 +149,7 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 		parts.Go(func() error { return h.lists.Run(partsCtx) })
 	}
 	if h.roles.sms {
+		dispatch.EaseCollector()
 		parts.Go(func() error { return h.send(partsCtx) })
 	}
 	h.log.Info("ready", "process", h.process, "addr", listener.Addr().String(), "version", version().Version)

@@ -132,6 +132,7 @@ func (h *hubRole) run(ctx context.Context, addr string) error {
 		Retry: func(_ dispatch.Reason, tries int) (time.Duration, bool) { return time.Second, tries < 3 }}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	h.metrics = dispatch.NewMetrics(prometheus.NewRegistry())
+	dispatch.EaseCollector() // as serve does
 	h.core = dispatch.New(dispatch.Config{DB: h.db, Hot: h.hot, Journal: journal.NewWriter(), Keyring: h.keyring,
 		Rules: func() *dispatch.Rules { return rules }, Routes: routes, Process: fmt.Sprint("bench ", os.Getpid()), Log: log, Metrics: h.metrics})
 	open := sms.Open(sms.Config{Log: log, Links: []sms.Link{{SMPP: linkConfig(addr), Senders: []sms.Sender{{Name: sender, TON: 5}}, DestTON: 1, DestNPI: 1}}})

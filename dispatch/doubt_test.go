@@ -140,7 +140,9 @@ func TestCommitInDoubtIsNotTakenForAnothersUnderTheSameNumber(t *testing.T) {
 	if err := w.db.QueryRow(t.Context(), `SELECT max(first_id) FROM journal`).Scan(&plan.firstEntry); err != nil {
 		t.Fatal(err)
 	}
-	w.tx(func(tx pgx.Tx) error { return tx.QueryRow(t.Context(), `SELECT pg_current_xact_id()::text`).Scan(&plan.xid) })
+	w.tx(func(tx pgx.Tx) error {
+		return tx.QueryRow(t.Context(), `SELECT pg_current_xact_id()::text`).Scan(&plan.xid)
+	})
 	if done, known := plan.happened(t.Context(), d); !done || !known {
 		t.Errorf("committed, its entry is there: done %t, known %t", done, known)
 	}

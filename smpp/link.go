@@ -441,13 +441,38 @@ func (l *Link) silent(s *session, reason Reason) {
 	last := false
 	if s.counted {
 		s.counted = false
-		l.senders--
-		last = l.senders == 0
+		if !s.stalled.Load() {
+			l.senders--
+			last = l.senders == 0
+		}
 	}
 	l.mu.Unlock()
 	if last {
 		l.returnQueue(reason)
 	}
+}
+
+// stall does not count on a session while nothing it has written is answered; when there is no other, the queue goes back.
+func (l *Link) stall(s *session, stalled bool) {
+	if s.stalled.Load() == stalled {
+		return
+	}
+	l.mu.Lock()
+	s.stalled.Store(stalled)
+	last := false
+	switch {
+	case !s.counted:
+	case stalled:
+		l.senders--
+		last = l.senders == 0
+	default:
+		l.senders++
+	}
+	l.mu.Unlock()
+	if last {
+		l.returnQueue(ReasonNoRoom)
+	}
+	signal(s.wake)
 }
 
 func (l *Link) left(s *session, reason Reason) {

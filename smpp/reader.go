@@ -74,6 +74,9 @@ func (s *session) handOn() {
 			signal(s.wake)
 		}
 	}
+	if len(r.results) > 0 {
+		s.l.stall(s, false)
+	}
 	s.l.post(r.results)
 	r.results = r.results[:0]
 }
@@ -142,6 +145,7 @@ func (s *session) answer(seq uint32, status Status, id string, now time.Time) er
 		r.results = append(r.results, late)
 		return nil
 	}
+	s.waiting = now
 	throttled, again := verdict == Throttle, false
 	switch {
 	case throttled && sl.tries < throttledMost && !s.quiet:

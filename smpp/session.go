@@ -25,6 +25,9 @@ const (
 	// throttledMost is how often one segment is sent again after ESME_RTHROTTLED.
 	throttledMost = 5
 	forever       = time.Hour
+	// stallAfter is how long what was written may go without any answer before the link stops counting on the bind; a bind whose
+	// answers usually take longer gets four times as long as usual.
+	stallAfter = 2 * time.Second
 )
 
 // session is one bound connection: a reader, a writer, and a keeper of its timeouts.
@@ -35,7 +38,8 @@ type session struct {
 	conn  net.Conn
 	r     *bufio.Reader
 
-	counted bool // is one of Link.senders; under Link.mu
+	counted bool        // is one of Link.senders, unless it is stalled; under Link.mu
+	stalled atomic.Bool // nothing that was written is answered: nothing more is written; changed under Link.mu
 
 	done        chan struct{} // closed when the session is over
 	once        sync.Once
@@ -53,6 +57,7 @@ type session struct {
 	retry    []slot // throttled, to be sent again first
 	quiet    bool   // no more submit_sm
 	starved  bool   // the writer waits for a free place
+	waiting  time.Time // since when no submit_sm was answered, while some are unanswered
 	enquired time.Time
 	asking   bool // an enquire_link waits for its answer
 
@@ -188,8 +193,12 @@ func (s *session) keep() error {
 		now := s.l.clock()
 		if s.held.Load() {
 			s.heard.Store(s.l.since(now))
+			s.mu.Lock()
+			s.waiting = now
+			s.mu.Unlock()
 		} else {
 			s.giveUp(now)
+			s.l.stall(s, s.unanswered(now))
 		}
 		if err := s.enquire(now); err != nil {
 			return err
@@ -209,6 +218,14 @@ func (s *session) giveUp(now time.Time) {
 		s.l.post(late)
 		signal(s.wake)
 	}
+}
+
+// unanswered says that the SMSC has had submit_sm for too long without answering any.
+func (s *session) unanswered(now time.Time) bool {
+	most := max(stallAfter, 4*time.Duration(s.l.response.Load()))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.window.used > 0 && !s.waiting.IsZero() && now.Sub(s.waiting) > most
 }
 
 func (s *session) enquire(now time.Time) error {

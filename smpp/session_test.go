@@ -548,3 +548,46 @@ func TestThrottledSegmentsGoFirstWithoutPartingAnotherMessage(t *testing.T) {
 		}
 	})
 }
+
+// TestSMSCThatAnswersNothingGetsNothingMoreAndTheQueueComesBack: another link of the pool may carry what waits for this one.
+func TestSMSCThatAnswersNothingGetsNothingMoreAndTheQueueComesBack(t *testing.T) {
+	t.Parallel()
+	p := &peer{}
+	var back []SegmentResult
+	h := Handlers{Results: func(r []SegmentResult) { back = append(back, r...) }}
+	simulate(t, p, Config{Window: 5, ResponseTimeout: time.Minute, EnquireLink: time.Hour}, h, func(l *Link) {
+		l.Start(texts(12))
+		time.Sleep(stallAfter - 10*time.Millisecond)
+		synctest.Wait()
+		if len(back) != 0 || l.Room() == 0 {
+			t.Fatalf("given up before its time: %d came back, room %d", len(back), l.Room())
+		}
+		time.Sleep(time.Second + 20*time.Millisecond)
+		synctest.Wait()
+		if len(back) != 7 || l.Room() != 0 {
+			t.Fatalf("%d came back and room is %d, want the 7 that are not written, and none", len(back), l.Room())
+		}
+		for _, r := range back {
+			if r.Verdict != NotSent || r.Reason != ReasonNoRoom {
+				t.Fatalf("%+v", r)
+			}
+		}
+		if _, err := p.conns[0].Write(AppendSubmitSMResp(nil, p.seen[0].Sequence, StatusOK, "id")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(back) != 8 || back[7].Verdict != Accepted || l.Room() == 0 {
+			t.Fatalf("after an answer %d results, room %d", len(back), l.Room())
+		}
+		l.Start(texts(1))
+		synctest.Wait()
+		if n := p.count(SubmitSM); n != 6 {
+			t.Fatalf("%d written, want the one there is place for again", n)
+		}
+		time.Sleep(time.Minute + 2*time.Second)
+		synctest.Wait()
+		if v := back[len(back)-1]; v.Verdict != Uncertain || len(back) != 13 || l.Room() == 0 {
+			t.Fatalf("after the response timeout %d results, the last %+v, room %d: the link is to be tried again", len(back), v, l.Room())
+		}
+	})
+}

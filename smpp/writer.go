@@ -92,7 +92,7 @@ func (s *session) submit() error {
 	free := s.window.free()
 	quiet := s.quiet
 	s.mu.Unlock()
-	if quiet {
+	if quiet || s.stalled.Load() {
 		return nil
 	}
 	s.gather(min(allowed, free))
@@ -107,6 +107,9 @@ func (s *session) submit() error {
 	}
 	stamp := l.clock()
 	s.window.stamp(w.batch, stamp)
+	if s.window.used == len(w.batch) { // nothing was unanswered before
+		s.waiting = stamp
+	}
 	at := l.since(stamp)
 	l.limiter.record(at, len(w.batch))
 	l.stamped.Store(at)
@@ -123,7 +126,7 @@ func (l *Link) before(m *outgoing) bool { return l.h.Before == nil || l.h.Before
 func (s *session) comeAgain() time.Duration {
 	s.mu.Lock()
 	more := s.writer.msg != nil || len(s.retry) > 0
-	stuck := s.window.free() == 0 || s.quiet
+	stuck := s.window.free() == 0 || s.quiet || s.stalled.Load()
 	s.starved = stuck
 	s.mu.Unlock()
 	if stuck || !more && !s.l.queued() {

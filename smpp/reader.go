@@ -191,9 +191,13 @@ func (sl *slot) answered(v Verdict, reason Reason, status Status, now time.Time)
 func (l *Link) throttled(sent, now time.Time) {
 	l.stats.throttled.Add(1)
 	l.pace.Lock()
-	defer l.pace.Unlock()
 	l.limiter.throttled(l.since(sent), l.since(now))
 	l.publishPace()
+	silent := l.limiter.pause
+	l.pace.Unlock()
+	if silent > time.Second { // Room is none: what waits may go by another link
+		l.returnQueue(ReasonNoRoom)
+	}
 }
 
 // smooth keeps a running mean of response times for Room.

@@ -290,6 +290,30 @@ func TestThrottledIsTriedFiveTimesThenTemporary(t *testing.T) {
 	})
 }
 
+func TestLongThrottledLinkGivesBackWhatWaits(t *testing.T) {
+	t.Parallel()
+	p := &peer{serve: func(h Header, _ []byte) []byte { return AppendSubmitSMResp(nil, h.Sequence, StatusThrottled, "") }}
+	var back []SegmentResult
+	simulate(t, p, Config{Rate: 100, Window: 1}, Handlers{Results: func(r []SegmentResult) { back = append(back, r...) }}, func(l *Link) {
+		l.Start(texts(10))
+		time.Sleep(1300 * time.Millisecond) // in the third pause, 0.8 s long
+		synctest.Wait()
+		if len(back) != 0 {
+			t.Errorf("%d came back although the link goes on within a second", len(back))
+		}
+		time.Sleep(200 * time.Millisecond) // in the fourth, 1.6 s long
+		synctest.Wait()
+		if len(back) != 9 {
+			t.Errorf("%d came back, want the 9 that were never written", len(back))
+		}
+		for _, r := range back {
+			if r.Verdict != NotSent || r.Reason != ReasonNoRoom {
+				t.Fatalf("%+v", r)
+			}
+		}
+	})
+}
+
 func TestBeforeIsAskedAgainForAThrottledMessage(t *testing.T) {
 	t.Parallel()
 	p := &peer{serve: func(h Header, _ []byte) []byte {

@@ -111,7 +111,7 @@ func (h *hub) load(head Header, file string) *List {
 func (h *hub) checkAll() {
 	h.t.Helper()
 	for {
-		found, err := h.checkNext(h.t.Context(), 1<<40)
+		found, err := h.checkNext(h.t.Context(), takesAny)
 		if err != nil {
 			h.t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ type Config struct {
 	Limits      Limits
 	SliceRows   int // rows of one transaction; 10,000
 	MaxSegments int // the longest text; 10
-	Checkers    int // lists checked at once, besides one that takes only small ones; 2
+	Checkers    int // lists checked at once, besides one small one and one single event; 2
 	// Lease is how long a list stays with a process that has stopped speaking; 30 s.
 	Lease time.Duration
 	// Poll is how often a process looks for lists that others left; 1 s.
@@ -62,7 +62,7 @@ func New(c Config) *Service {
 	c.Checkers = cmp.Or(c.Checkers, 2)
 	c.Lease = cmp.Or(c.Lease, 30*time.Second)
 	c.Poll = cmp.Or(c.Poll, time.Second)
-	return &Service{cfg: c, process: rand.Text(), wake: make(chan struct{}, c.Checkers+1), metrics: newMetrics(c.Metrics)}
+	return &Service{cfg: c, process: rand.Text(), wake: make(chan struct{}, c.Checkers+2), metrics: newMetrics(c.Metrics)}
 }
 
 // Refusals of the life of a list.

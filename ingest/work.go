@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,19 +17,27 @@ import (
 	"ekc/postgres"
 )
 
-// smallFile is what the checker that is kept free for small lists takes.
-const smallFile = chunkSize
+// takes is what a checker looks for. One is kept free for small lists, and one for single events, which no file may delay: a small
+// workbook can unpack to a very large one.
+type takes struct {
+	most    int64 // octets of the file as it was sent
+	express bool  // single events only
+}
+
+var (
+	takesAny     = takes{most: 1 << 62}
+	takesSmall   = takes{most: chunkSize}
+	takesExpress = takes{most: chunkSize, express: true}
+)
 
 // Run checks lists that wait, starts approved ones when their time has come, and keeps the counters, until ctx ends. Any number of
 // processes may run it.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for i := range s.cfg.Checkers + 1 {
-		most := int64(1) << 62
-		if i == 0 {
-			most = smallFile
-		}
-		g.Go(func() error { return s.checkers(ctx, most) })
+	g.Go(func() error { return s.checkers(ctx, takesExpress) })
+	g.Go(func() error { return s.checkers(ctx, takesSmall) })
+	for range s.cfg.Checkers {
+		g.Go(func() error { return s.checkers(ctx, takesAny) })
 	}
 	g.Go(func() error { return s.repeat(ctx, "start approved lists", s.startDue) })
 	g.Go(func() error { return s.repeat(ctx, "remove unfinished uploads", s.sweep) })
@@ -69,12 +78,12 @@ func (s *Service) repeat(ctx context.Context, what string, do func(context.Conte
 	}
 }
 
-func (s *Service) checkers(ctx context.Context, most int64) error {
+func (s *Service) checkers(ctx context.Context, what takes) error {
 	tick := time.NewTicker(s.cfg.Poll)
 	defer tick.Stop()
 	var backoff postgres.Backoff
 	for ctx.Err() == nil {
-		found, err := s.checkNext(ctx, most)
+		found, err := s.checkNext(ctx, what)
 		switch {
 		case err == nil:
 			backoff.Reset()
@@ -107,16 +116,17 @@ type claim struct {
 const claimListSQL = `
 UPDATE list_files f SET checked_by = @token, checked_until = clock_timestamp() + @lease
 FROM (SELECT w.list_no, w.file_no FROM list_files w JOIN lists l ON l.no = w.list_no
-	WHERE l.state = 'checking' AND w.complete AND w.size <= @most AND (w.checked_until IS NULL OR w.checked_until < clock_timestamp())
+	WHERE l.state = 'checking' AND w.complete AND w.size <= @most AND (l.kind = 'express' OR NOT @express)
+		AND (w.checked_until IS NULL OR w.checked_until < clock_timestamp())
 		AND w.file_no = (SELECT max(file_no) FROM list_files m WHERE m.list_no = w.list_no AND m.complete)
 	ORDER BY l.kind <> 'express', w.size > 65536, l.no LIMIT 1 FOR UPDATE OF w SKIP LOCKED) next
 WHERE f.list_no = next.list_no AND f.file_no = next.file_no
 RETURNING f.list_no, f.file_no, f.format, f.size, f.at`
 
 // checkNext takes one waiting list and checks it; found is false when none waits.
-func (s *Service) checkNext(ctx context.Context, most int64) (found bool, err error) {
-	c := claim{token: s.process + "/" + fmt.Sprint(most) + "/" + time.Now().Format("150405.000000000")}
-	err = s.cfg.DB.QueryRow(ctx, claimListSQL, pgx.NamedArgs{"token": c.token, "lease": s.cfg.Lease, "most": most}).
+func (s *Service) checkNext(ctx context.Context, what takes) (found bool, err error) {
+	c := claim{token: s.process + "/" + rand.Text()}
+	err = s.cfg.DB.QueryRow(ctx, claimListSQL, pgx.NamedArgs{"token": c.token, "lease": s.cfg.Lease, "most": what.most, "express": what.express}).
 		Scan(&c.list, &c.file, &c.format, &c.size, &c.at)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil

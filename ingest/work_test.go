@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func TestCheckingSurvivesDeathBetweenSlices(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := first.checkNext(t.Context(), 1<<40); !errors.Is(err, died) {
+			if _, err := first.checkNext(t.Context(), takesAny); !errors.Is(err, died) {
 				t.Fatalf("got %v", err)
 			}
 			if l := first.get(ref.ID); l.State != Checking || l.Rows != when*100 || l.Accepted != when*90 {
@@ -100,7 +101,7 @@ func TestACheckerThatLostItsLeaseAdmitsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.checkNext(t.Context(), 1<<40); !errors.Is(err, errLeaseLost) {
+	if _, err := h.checkNext(t.Context(), takesAny); !errors.Is(err, errLeaseLost) {
 		t.Fatalf("got %v", err)
 	}
 	if l := h.get(ref.ID); l.State != Checking || l.Rows != 200 {
@@ -177,6 +178,43 @@ func TestTwoProcessesCheckAListOnce(t *testing.T) {
 	}
 	if n := a.number(`SELECT count(*) FROM notifications`); n != 4*270 {
 		t.Errorf("%d notifications", n)
+	}
+}
+
+// TestSingleEventIsCheckedWhileFilesKeepEveryOtherChecker: a small workbook can unpack to a very large one, and then be read for long.
+func TestSingleEventIsCheckedWhileFilesKeepEveryOtherChecker(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	files := h.cfg.Checkers + 1
+	var slices atomic.Int64
+	busy, release := make(chan struct{}, files), make(chan struct{})
+	h.afterSlice = func(int) error {
+		if slices.Add(1) <= int64(files) {
+			busy <- struct{}{}
+			<-release
+		}
+		return nil
+	}
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { done <- h.Run(ctx) }()
+	for i := range files {
+		if _, err := h.Submit(t.Context(), loader, listHeader(), strings.NewReader(strings.ReplaceAll(bigFile(10), "Синтетический", fmt.Sprint("Синтетический-", i)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range files {
+		<-busy
+	}
+	one, err := h.SubmitJSON(t.Context(), loader, listHeader(), []InputRow{{Phone: "+79039999999", Text: "СФР: для вас есть важная информация."}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool { return h.get(one.ID).State == Ready })
+	close(release)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -417,7 +455,7 @@ func TestAStoreThatFailsRejectsNoList(t *testing.T) {
 			if n := h.number(`SELECT count(*) FROM list_file_chunks WHERE chunk_no = 99`); n != 1 {
 				t.Fatal("the file is too small for this test")
 			}
-			if _, err := h.checkNext(t.Context(), 1<<40); err == nil {
+			if _, err := h.checkNext(t.Context(), takesAny); err == nil {
 				t.Error("no error")
 			}
 			if l := h.get(ref.ID); l.State != Checking {

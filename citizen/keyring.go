@@ -19,8 +19,13 @@ type DB interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// ErrKeyDestroyed says that a data key was destroyed, and with it for good whatever it sealed.
-var ErrKeyDestroyed = errors.New("data key was destroyed")
+var (
+	// ErrKeyDestroyed says that a data key was destroyed, and with it for good whatever it sealed.
+	ErrKeyDestroyed = errors.New("data key was destroyed")
+	// ErrKeyLocked says that the provider does not open a data key that is there: it was wrapped by a key set that this process has
+	// not, or it is damaged. The right key set opens it.
+	ErrKeyLocked = errors.New("data key cannot be opened with this key set")
+)
 
 // DefaultOpenKeys is how many data keys a Keyring holds open where nothing else is wanted.
 const DefaultOpenKeys = 4096
@@ -80,7 +85,7 @@ func (r *Keyring) byScope(ctx context.Context, db DB, scope string) (*DataKey, e
 
 const selectDataKey = `SELECT scope, wrapped FROM data_keys WHERE id = @id`
 
-// Key opens a data key by its number; ErrKeyDestroyed when it is gone.
+// Key opens a data key by its number; ErrKeyDestroyed when it is gone, ErrKeyLocked when this process cannot.
 func (r *Keyring) Key(ctx context.Context, db DB, id int64) (*DataKey, error) {
 	if key := r.open(id); key != nil {
 		return key, nil
@@ -103,7 +108,7 @@ func (r *Keyring) unwrap(id int64, scope string, wrapped []byte) (*DataKey, erro
 	}
 	aead, err := r.provider.OpenDataKey(wrapped, scope)
 	if err != nil {
-		return nil, fmt.Errorf("data key %d: %w", id, err)
+		return nil, fmt.Errorf("data key %d: %w: %w", id, ErrKeyLocked, err)
 	}
 	return r.keep(id, aead), nil
 }

@@ -192,6 +192,30 @@ func TestDestroyedKeyOfOneListStopsNoOther(t *testing.T) {
 	w.awaitState(bad, Refused, 3)
 }
 
+func TestKeyThatCannotBeOpenedHoldsItsListAndNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	locked := w.admit(admit{rows: 3})
+	own := w.int(`SELECT data_key FROM runs`)
+	// The list's own key is open in this process, which has just sealed with it.
+	if _, err := w.db.Exec(t.Context(), `WITH k AS (INSERT INTO data_keys (scope, wrapped) VALUES ('foreign', 'wrapped by another key set') RETURNING id)
+		UPDATE runs SET data_key = (SELECT id FROM k)`); err != nil {
+		t.Fatal(err)
+	}
+	good := w.admit(admit{rows: 3, agency: "0002.000002"})
+	stop := w.start("a", w.pool(newFakeWire(), nil))
+	w.awaitState(good, Delivered, 3)
+	if s := w.states(locked); s[Pending] != 3 {
+		t.Errorf("states %v, want three that wait", s)
+	}
+	stop()
+	if _, err := w.db.Exec(t.Context(), `UPDATE runs SET data_key = $1 WHERE list_no = $2`, own, locked); err != nil {
+		t.Fatal(err)
+	}
+	w.start("b", w.pool(newFakeWire(), nil)) // with the right key set
+	w.awaitState(locked, Delivered, 3)
+}
+
 func TestCancelJustBeforeTheNightIsNotSleptThrough(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -94,10 +95,16 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 	var tried []int64
 	digests := make([][]byte, 0, len(rows))
 	fresh := make([]int64, 0, len(rows)) // beside digests: the row they are asked for, when it was never tried and so is no contact itself
+	var locked []*claimed
 	opener := d.opener(len(rows))
 	for _, c := range rows {
 		r := d.run(c.run)
 		a, err := opener.open(ctx, r, c)
+		if errors.Is(err, citizen.ErrKeyLocked) {
+			d.holdLocked(r, now, err)
+			locked = append(locked, c)
+			continue
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -116,6 +123,7 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 			digests, fresh = append(digests, a.older[i][:]), append(fresh, own)
 		}
 	}
+	d.putBack(locked)
 	known, err := d.facts(ctx, digests, fresh, tried)
 	if err != nil {
 		return nil, nil, err
@@ -130,6 +138,20 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 		}
 	}
 	return kept, decisions, nil
+}
+
+// lockedRest is how long a run rests whose key this process cannot open: the right key set may come with the next start.
+const lockedRest = 30 * time.Second
+
+// holdLocked lets a run wait, and no other for it.
+func (d *desk) holdLocked(r *run, now time.Time, err error) {
+	d.mu.Lock()
+	seen := r.idleUntil.After(now)
+	r.idleUntil = now.Add(lockedRest)
+	d.mu.Unlock()
+	if !seen { // once for all rows of a claim
+		d.log.Error("a list waits: its data key cannot be opened with this key set", slog.Int64("list_no", r.listNo), slog.Any("err", err))
+	}
 }
 
 // opener unseals the rows of one claim. What each row needs memory for, it has for all at once.

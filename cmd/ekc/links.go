@@ -22,12 +22,11 @@ func pools(c *Config, messages func([]smpp.Incoming, func(error)), log *slog.Log
 		if err != nil {
 			return nil, fmt.Errorf("smsc %s: %w", s.Name, err)
 		}
-		links[s.Pool] = append(links[s.Pool], link)
-		if s.Unrecorded > 0 {
-			unrecorded[s.Pool] += s.Unrecorded
-		} else {
-			unrecorded[s.Pool] += 2 * s.Window * s.Binds
+		if link.Unrecorded = s.Unrecorded; link.Unrecorded == 0 {
+			link.Unrecorded = 2 * s.Window * s.Binds
 		}
+		links[s.Pool] = append(links[s.Pool], link)
+		unrecorded[s.Pool] += link.Unrecorded
 	}
 	var out []dispatch.Pool
 	for _, name := range sortedKeys(links) {

@@ -32,6 +32,9 @@ type Link struct {
 	SMPP             smpp.Config
 	Senders          []Sender
 	DestTON, DestNPI byte
+	// Unrecorded is this link's part of the pool's Unrecorded: how many messages it may hold at once, so that one whose SMSC does not
+	// answer leaves the others theirs. A quarter of it is for single messages only. 0 = no bound.
+	Unrecorded int
 }
 
 // Config is one pool of links.
@@ -65,6 +68,7 @@ type channel struct {
 type link struct {
 	Link
 	wire *smpp.Link
+	held int // messages it was given and has not reported; under channel.mu
 
 	mu    sync.Mutex
 	binds []dispatch.BindState
@@ -122,37 +126,61 @@ func (c *channel) Run(ctx context.Context) error {
 func (c *channel) Room() int {
 	room := 0
 	for _, k := range c.links {
-		if !c.desk.Stopped(k.SMPP.Name) {
-			room += k.wire.Room()
-		}
+		room += c.room(k)
 	}
 	return room
 }
 
-// Start gives each message to the link with the most room among those that have a sender for its agency.
+func (c *channel) room(k *link) int {
+	if c.desk.Stopped(k.SMPP.Name) {
+		return 0
+	}
+	room := k.wire.Room()
+	if k.Unrecorded > 0 {
+		c.mu.Lock()
+		room = min(room, max(0, k.Unrecorded-k.held))
+		c.mu.Unlock()
+	}
+	return room
+}
+
+// full says that the link holds as much of this kind as it may; c.mu is held.
+func (k *link) full(a *dispatch.Attempt) bool {
+	most := k.Unrecorded
+	if !a.Single {
+		most -= most / 4
+	}
+	return k.Unrecorded > 0 && k.held >= most
+}
+
+// Start gives each message to the link with the most room among those that have a sender for its agency; what none of them may hold
+// comes back.
 func (c *channel) Start(attempts []*dispatch.Attempt) {
 	room := make([]int, len(c.links))
 	for i, k := range c.links {
-		if !c.desk.Stopped(k.SMPP.Name) {
-			room[i] = k.wire.Room()
-		}
+		room[i] = c.room(k)
 	}
 	batches := make([][]smpp.Message, len(c.links))
-	var refused []dispatch.Result
+	var back []dispatch.Result
 	made := make([]waiting, len(attempts)) // one piece of memory for all
 	c.mu.Lock()
 	for i, a := range attempts {
 		best, from := -1, Sender{}
 		for at, k := range c.links {
-			if s, ok := k.sender(a); ok && (best < 0 || room[at] > room[best]) {
+			if s, ok := k.sender(a); ok && (best < 0 || c.links[best].full(a) || room[at] > room[best] && !k.full(a)) {
 				best, from = at, s
 			}
 		}
 		if best < 0 {
-			refused = append(refused, dispatch.Result{Attempt: a, Verdict: dispatch.VerdictPermanent, Reason: dispatch.ReasonNoSender})
+			back = append(back, dispatch.Result{Attempt: a, Verdict: dispatch.VerdictPermanent, Reason: dispatch.ReasonNoSender})
 			continue
 		}
 		k := c.links[best]
+		if k.full(a) {
+			back = append(back, dispatch.Result{Attempt: a, Verdict: dispatch.VerdictWithheld})
+			continue
+		}
+		k.held++
 		_, n := smpp.Segments(a.Text)
 		if k.SMPP.LongText == smpp.LongPayload {
 			n = 1
@@ -175,8 +203,8 @@ func (c *channel) Start(attempts []*dispatch.Attempt) {
 		})
 	}
 	c.mu.Unlock()
-	if len(refused) > 0 {
-		c.desk.Settle(refused)
+	if len(back) > 0 {
+		c.desk.Settle(back)
 	}
 	for i, b := range batches {
 		c.links[i].wire.Start(b)
@@ -233,6 +261,7 @@ func (c *channel) results(k *link, segments []smpp.SegmentResult) {
 		}
 		res := w.result(k.SMPP.Name)
 		settled = append(settled, res)
+		k.held--
 		if res.Verdict == dispatch.VerdictUncertain {
 			w.ended = time.Now()
 		} else {

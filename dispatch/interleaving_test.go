@@ -197,6 +197,11 @@ func TestKeyThatCannotBeOpenedHoldsItsListAndNoOther(t *testing.T) {
 	w := newWorld(t)
 	locked := w.admit(admit{rows: 3})
 	own := w.int(`SELECT data_key FROM runs`)
+	dead, _ := w.deskOf("dead") // and the process died that could open it
+	if n := w.claim(dead); n != 3 {
+		t.Fatalf("%d rows were claimed, want 3", n)
+	}
+	w.expireHolder()
 	// The list's own key is open in this process, which has just sealed with it.
 	if _, err := w.db.Exec(t.Context(), `WITH k AS (INSERT INTO data_keys (scope, wrapped) VALUES ('foreign', 'wrapped by another key set') RETURNING id)
 		UPDATE runs SET data_key = (SELECT id FROM k)`); err != nil {
@@ -205,8 +210,8 @@ func TestKeyThatCannotBeOpenedHoldsItsListAndNoOther(t *testing.T) {
 	good := w.admit(admit{rows: 3, agency: "0002.000002"})
 	stop := w.start("a", w.pool(newFakeWire(), nil))
 	w.awaitState(good, Delivered, 3)
-	if s := w.states(locked); s[Pending] != 3 {
-		t.Errorf("states %v, want three that wait", s)
+	if n := w.int(`SELECT count(*) FROM attempts WHERE state = 2`); n != 3 || w.states(locked)[Pending] != 3 {
+		t.Errorf("%d rows are marked, states %v; want three that may have left and wait", n, w.states(locked))
 	}
 	stop()
 	if _, err := w.db.Exec(t.Context(), `UPDATE runs SET data_key = $1 WHERE list_no = $2`, own, locked); err != nil {

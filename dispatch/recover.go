@@ -106,10 +106,10 @@ func (d *desk) markUncertain(ctx context.Context, tx pgx.Tx, r *run, rows []*cla
 	opener := d.opener(len(rows))
 	for _, c := range rows {
 		a, err := opener.open(ctx, r, c)
-		if err != nil {
+		if err != nil && !errors.Is(err, citizen.ErrKeyLocked) {
 			return err
 		}
-		if a == nil {
+		if a == nil { // not to be read, or not now: it is marked all the same
 			a = &Attempt{ID: c.id, No: c.tries + 1, run: r, row: c, digest: citizen.Digest{}}
 		}
 		st := standing{state: Pending, sequence: c.sequence}

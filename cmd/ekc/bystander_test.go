@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"ekc/ingest"
 	"ekc/journal"
 	"ekc/openapi"
 	"ekc/postgres/postgrestest"
@@ -112,54 +110,13 @@ func (s *stand) phones(n int) []string {
 	return out
 }
 
-// bring has a list of these phones checked; it waits for its approval.
-func (s *stand) bring(by staff, phones ...string) openapi.List {
-	s.t.Helper()
-	ref, err := by.loader.submit(s.t.Context(), "x.csv", strings.NewReader(listOf(phones)), plainList)
-	must(s.t, err)
-	l := s.await(by, ref.ID, checked)
-	if l.State != string(ingest.Ready) {
-		s.t.Fatalf("list is %s: %s, accepted %d of %d", l.State, l.StateReason, l.Accepted, len(phones))
-	}
-	return l
-}
-
-var plainList = map[string]string{"name": "список", "life_event": "OP-04", "ordered_by": "письмо 1", "legal_basis.code": "x",
-	"legal_basis.document": "приказ", "legal_basis.date": "2026-01-15"}
-
-func listOf(phones []string) string {
-	var text strings.Builder
-	text.WriteString("Телефон;ФИО;Текст\n")
-	for i, phone := range phones {
-		fmt.Fprintf(&text, "%s;Иванова Мария %d;СФР: вам положена выплата %d. Тел. 8-800-100-00-01\n", phone, i, i)
-	}
-	return text.String()
-}
-
-func checked(l openapi.List) bool {
-	return l.State != string(ingest.Receiving) && l.State != string(ingest.Checking)
-}
-
-func approve(ctx context.Context, by staff, l openapi.List) error {
-	return by.approver.call(ctx, http.MethodPost, "/v1/lists/"+l.ID+"/approve",
-		map[string]any{"expected": map[string]any{"accepted": l.Accepted, "digest": l.Digest}}, nil)
-}
-
-// sendTroubled has a list of the troubled agency approved.
-func (s *stand) sendTroubled(phones ...string) openapi.List {
-	s.t.Helper()
-	l := s.bring(s.troubled, phones...)
-	must(s.t, approve(s.t.Context(), s.troubled, l))
-	return l
-}
-
 // bystanders sends what nothing is wrong with, sees to it that all of it is delivered, and returns the p99 of each kind.
 func (s *stand) bystanders() map[string]time.Duration {
 	t := s.t
 	t.Helper()
 	phones := map[string][]string{anotherPool: s.phones(bystanderRows), otherLink: s.phones(bystanderRows), singleEvent: s.phones(bystanderEvents),
 		eitherLink: s.phones(bystanderEvents)}
-	lists := map[string]openapi.List{anotherPool: s.bring(s.stranger, phones[anotherPool]...), otherLink: s.bring(s.neighbour, phones[otherLink]...)}
+	lists := map[string]openapi.List{anotherPool: s.bring(s.stranger, anotherPool, phones[anotherPool]), otherLink: s.bring(s.neighbour, otherLink, phones[otherLink])}
 	began := map[string]time.Time{} // by phone
 	for _, kind := range []string{anotherPool, otherLink} {
 		now := time.Now()

@@ -147,41 +147,53 @@ func (w *world) awaitAPI(c *apiClient) {
 	}
 }
 
-// send brings a list of these phones and has it approved.
-func (w *world) send(s staff, name string, phones ...string) openapi.List {
+// bring has a list of these phones checked; it waits for its approval.
+func (w *world) bring(s staff, name string, phones []string) openapi.List {
 	w.t.Helper()
+	return w.load(s, name, listOf(phones), len(phones))
+}
+
+// load has a file checked, of whose rows so many are accepted.
+func (w *world) load(s staff, name, text string, accepted int) openapi.List {
+	w.t.Helper()
+	ref, err := s.loader.submit(w.t.Context(), name+".csv", strings.NewReader(text), plainList(name))
+	must(w.t, err)
+	l := w.await(s, ref.ID, checked)
+	if l.State != string(ingest.Ready) || l.Accepted != accepted {
+		w.t.Fatalf("list is %s: %s, accepted %d of %d", l.State, l.StateReason, l.Accepted, accepted)
+	}
+	return l
+}
+
+func plainList(name string) map[string]string {
+	return map[string]string{"name": name, "life_event": "OP-04", "ordered_by": "письмо 1", "legal_basis.code": "x",
+		"legal_basis.document": "приказ", "legal_basis.date": "2026-01-15"}
+}
+
+func listOf(phones []string) string {
 	var text strings.Builder
 	text.WriteString("Телефон;ФИО;Текст\n")
 	for i, phone := range phones {
 		fmt.Fprintf(&text, "%s;Иванова Мария %d;СФР: вам положена выплата %d. Тел. 8-800-100-00-01\n", phone, i, i)
 	}
-	return w.approve(s, w.load(s, name, text.String(), len(phones)))
+	return text.String()
 }
 
-// load brings a file and waits until it is ready.
-func (w *world) load(s staff, name, text string, accepted int) openapi.List {
-	w.t.Helper()
-	ref, err := s.loader.submit(w.t.Context(), name+".csv", strings.NewReader(text), map[string]string{"name": name, "life_event": "OP-04",
-		"ordered_by": "письмо 1", "legal_basis.code": "x", "legal_basis.document": "приказ", "legal_basis.date": "2026-01-15"})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	l := w.await(s, ref.ID, func(l openapi.List) bool {
-		return l.State != string(ingest.Receiving) && l.State != string(ingest.Checking)
-	})
-	if l.State != string(ingest.Ready) || l.Accepted != accepted {
-		w.t.Fatalf("list is %s: %s, accepted %d", l.State, l.StateReason, l.Accepted)
-	}
-	return l
+// checked lists have their verdicts.
+func checked(l openapi.List) bool {
+	return l.State != string(ingest.Receiving) && l.State != string(ingest.Checking)
 }
 
-func (w *world) approve(s staff, l openapi.List) openapi.List {
+func approve(ctx context.Context, by staff, l openapi.List) error {
+	return by.approver.call(ctx, http.MethodPost, "/v1/lists/"+l.ID+"/approve",
+		map[string]any{"expected": map[string]any{"accepted": l.Accepted, "digest": l.Digest}}, nil)
+}
+
+// send brings a list of these phones and has it approved.
+func (w *world) send(s staff, name string, phones ...string) openapi.List {
 	w.t.Helper()
-	err := s.approver.call(w.t.Context(), http.MethodPost, "/v1/lists/"+l.ID+"/approve",
-		map[string]any{"expected": map[string]any{"accepted": l.Accepted, "digest": l.Digest}}, &l)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	l := w.bring(s, name, phones)
+	must(w.t, approve(w.t.Context(), s, l))
 	return l
 }
 
@@ -265,7 +277,8 @@ func TestATestSendingArrivesBeforeAnybodyIsTold(t *testing.T) {
 	if len(sent) != 1 || "+"+sent[0].To != handset || sent[0].Text != "Проверка: СФР: выплата назначена. Тел. 8-800-100-00-01" {
 		t.Errorf("the SMS centre has %+v", sent)
 	}
-	l = w.await(s, w.approve(s, l).ID, ended)
+	must(t, approve(t.Context(), s, l))
+	l = w.await(s, l.ID, ended)
 	if l.Counts["delivered"] != 1 || l.Rows != 1 {
 		t.Errorf("the tested list: %+v", l)
 	}
@@ -310,52 +323,4 @@ func TestServeWaitsForTheDatabaseAndSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.awaitReady()
-}
-
-func TestRestoredDatabaseIsNotSentFromUntilRecover(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, postgrestest.NewURL(t))
-	stop := w.start(slog.New(slog.DiscardHandler))
-	s := w.staff()
-	first := w.send(s, "до копии", phones(3, smpptest.OK)...)
-	w.await(s, first.ID, ended)
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	// The state file has seen more than this database has, as if it were an older copy.
-	forge(t, w.config.StateDir, 1_000_000)
-
-	stop = w.start(slog.New(slog.DiscardHandler))
-	s.loader.base, s.approver.base = w.url, w.url
-	w.awaitAPI(s.loader)
-	second := w.send(s, "в старой копии", phones(4, smpptest.OK)...)
-	w.await(s, second.ID, func(l openapi.List) bool { return l.State == string(ingest.Running) })
-	anybody := &apiClient{base: w.url, http: &http.Client{Timeout: 5 * time.Second}}
-	var ready struct {
-		Status string
-		Checks []struct{ Name, Reason string }
-	}
-	if err := anybody.call(t.Context(), http.MethodGet, "/readyz", nil, &ready); err != nil || ready.Status != "not_ready" {
-		t.Errorf("readiness of a hub that may not send: %+v %v", ready, err)
-	}
-	if n := w.smsc.Stats().Messages; n != 3 {
-		t.Errorf("%d messages at the SMS centre, only the 3 from before may be there", n)
-	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	found, err := recoverDatabase(t.Context(), w.config, slog.New(slog.DiscardHandler))
-	if err != nil || found.Marked != 4 {
-		t.Fatalf("recover: %+v %v, want 4 marked", found, err)
-	}
-
-	w.start(slog.New(slog.DiscardHandler))
-	s.loader.base, s.approver.base = w.url, w.url
-	w.awaitReady()
-	third := w.send(s, "после", phones(2, smpptest.OK)...)
-	w.await(s, third.ID, ended)
-	l := w.await(s, second.ID, func(l openapi.List) bool { return l.Counts["uncertain"] == 4 })
-	if n := w.smsc.Stats().Messages; n != 5 {
-		t.Errorf("%d messages at the SMS centre, want 5: the held ones wait for a person (%v)", n, l.Counts)
-	}
 }

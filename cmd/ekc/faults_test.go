@@ -38,7 +38,7 @@ var faults = []fault{
 
 // poisonedRows spoils the sealed content of five rows of twenty, each in its way; the fifteen between them are bystanders too.
 func poisonedRows(s *stand) func() {
-	l := s.bring(s.troubled, s.phones(20)...)
+	l := s.bring(s.troubled, "список", s.phones(20))
 	tag, err := s.db.Exec(s.t.Context(), `UPDATE notifications n SET sealed = CASE row_number
 			WHEN 1 THEN '' WHEN 2 THEN '\x00' WHEN 3 THEN substring(n.sealed, 1, 20) WHEN 4 THEN set_byte(n.sealed, 40, get_byte(n.sealed, 40) # 255)
 			ELSE next END
@@ -61,14 +61,15 @@ func poisonedRows(s *stand) func() {
 // template is no longer in the catalogue.
 func lostKeyAndTemplate(s *stand) func() {
 	t := s.t
-	destroyed, foreign := s.bring(s.troubled, s.phones(20)...), s.bring(s.troubled, s.phones(20)...)
+	destroyed, foreign := s.bring(s.troubled, "список", s.phones(20)), s.bring(s.troubled, "список", s.phones(20))
 	for id, wrapped := range map[string][]byte{destroyed.ID: nil, foreign.ID: []byte("wrapped by another key set")} {
 		// A key of its own: the list's own one is still open in this process, which has just sealed with it.
 		_, err := s.db.Exec(t.Context(), `WITH lost AS (INSERT INTO data_keys (scope, wrapped) VALUES ('lost/' || $1, $2) RETURNING id)
 			UPDATE runs SET data_key = (SELECT id FROM lost) WHERE list_no = (SELECT no FROM lists WHERE id = $1::uuid)`, id, wrapped)
 		must(t, err)
 	}
-	templated, err := s.troubled.loader.submit(t.Context(), "x.csv", strings.NewReader("Телефон\n"+s.phones(1)[0]+"\n"), withTemplate("S-00"))
+	templated, err := s.troubled.loader.submit(t.Context(), "x.csv", strings.NewReader("Телефон\n"+s.phones(1)[0]+"\n"), map[string]string{"name": "шаблон", "life_event": "OP-04", "template": "S-00",
+		"ordered_by": "письмо 1", "legal_basis.code": "x", "legal_basis.document": "приказ", "legal_basis.date": "2026-01-15"})
 	must(t, err)
 	third := s.await(s.troubled, templated.ID, checked)
 	_, err = s.db.Exec(t.Context(), `DELETE FROM catalog_items WHERE kind = 'template' AND code = 'S-00'`)
@@ -90,23 +91,15 @@ func lostKeyAndTemplate(s *stand) func() {
 	}
 }
 
-func withTemplate(code string) map[string]string {
-	fields := map[string]string{"template": code}
-	for name, value := range plainList {
-		fields[name] = value
-	}
-	return fields
-}
-
 func throttling(s *stand) func() {
-	l := s.sendTroubled(phones(90, smpptest.Throttled)...)
+	l := s.send(s.troubled, "список", phones(50, smpptest.Throttled)...)
 	s.awaitSMSC(s.bad, "it throttles", func(st smpptest.Stats) bool { return st.Refused[smpp.StatusThrottled] >= 3 })
 	time.Sleep(2 * time.Second) // in which the link's pauses grow: what it was given before is part of the fault
 	return func() { s.unfinished(l) }
 }
 
 func silence(s *stand) func() {
-	l := s.sendTroubled(s.phones(600)...)
+	l := s.send(s.troubled, "список", s.phones(600)...)
 	s.awaitSMSC(s.bad, "it is at work", func(st smpptest.Stats) bool { return st.Messages >= 20 })
 	s.bad.Pause()
 	time.Sleep(4 * time.Second) // in which the link is found out: what it was given before is part of the fault
@@ -117,7 +110,7 @@ func silence(s *stand) func() {
 }
 
 func refusedBinds(s *stand) func() {
-	l := s.sendTroubled(s.phones(600)...)
+	l := s.send(s.troubled, "список", s.phones(600)...)
 	s.awaitSMSC(s.bad, "it is at work", func(st smpptest.Stats) bool { return st.Messages >= 20 })
 	s.bad.RefuseBinds(smpp.StatusInvPaswd)
 	s.bad.DropLinks()
@@ -127,7 +120,7 @@ func refusedBinds(s *stand) func() {
 
 // garbage is put between the PDUs of a link at work: what no SMS centre should send, and what looks like a receipt.
 func garbage(s *stand) func() {
-	l := s.sendTroubled(s.phones(600)...)
+	l := s.send(s.troubled, "список", s.phones(600)...)
 	s.awaitSMSC(s.bad, "it is at work", func(st smpptest.Stats) bool { return st.Messages >= 20 })
 	deliver := func(text string) []byte {
 		return smpp.AppendDeliverSM(nil, 7, &smpp.ShortMessage{Source: smpp.Address{TON: 1, NPI: 1, Addr: "79101000101"},
@@ -162,9 +155,9 @@ func invalidNumbers(s *stand) func() {
 	for i := range bad {
 		bad[i] = fmt.Sprintf("+7910%04d", i)
 	}
-	ref, err := s.troubled.loader.submit(s.t.Context(), "x.csv", strings.NewReader(listOf(bad)), plainList)
+	ref, err := s.troubled.loader.submit(s.t.Context(), "x.csv", strings.NewReader(listOf(bad)), plainList("список"))
 	must(s.t, err)
-	l := s.sendTroubled(phones(99, smpptest.InvalidDestination)...)
+	l := s.send(s.troubled, "список", phones(50, smpptest.InvalidDestination)...)
 	s.awaitSMSC(s.bad, "it refuses", func(st smpptest.Stats) bool { return st.Refused[smpp.StatusInvDstAdr] > 0 })
 	return func() {
 		if first := s.await(s.troubled, ref.ID, checked); first.State != string(ingest.Rejected) {
@@ -180,7 +173,7 @@ func invalidNumbers(s *stand) func() {
 func flood(s *stand) func() {
 	var started atomic.Int64
 	stop := s.repeat(3, func(ctx context.Context, _ int) error {
-		ref, err := s.troubled.loader.submit(ctx, "x.csv", strings.NewReader(listOf(s.phones(200))), plainList)
+		ref, err := s.troubled.loader.submit(ctx, "x.csv", strings.NewReader(listOf(s.phones(200))), plainList("список"))
 		if err != nil {
 			return err
 		}
@@ -235,7 +228,7 @@ func hostileUploads(s *stand) func() {
 	hold := s.repeat(20, func(ctx context.Context, _ int) error {
 		slow, end := io.Pipe()
 		defer context.AfterFunc(ctx, func() { _ = end.CloseWithError(ctx.Err()) })()
-		_, _ = s.troubled.loader.submit(ctx, "x.csv", slow, plainList) // until the client loses patience
+		_, _ = s.troubled.loader.submit(ctx, "x.csv", slow, plainList("список")) // until the client loses patience
 		return nil
 	})
 	s.awaitSMSC(s.bad, "some are judged", func(smpptest.Stats) bool { return refused.Load() > 0 && rejected.Load() > 0 })

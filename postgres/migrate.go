@@ -43,17 +43,27 @@ const migrationLock = 0x656b63_0001
 // Migrate applies the migrations the database has not, in order, each in a transaction of its own, and returns the names of
 // those it applied. Several may run it at once. A database newer than this program is left as it is.
 func Migrate(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
-	return migrate(ctx, pool, migrations())
+	return migrate(ctx, pool, Migrations())
+}
+
+// MigrateTo is Migrate with the files of another version of the program: for tests of versions side by side.
+func MigrateTo(ctx context.Context, pool *pgxpool.Pool, files fs.FS) ([]string, error) {
+	return migrate(ctx, pool, files)
 }
 
 // Check returns ErrBehind if Migrate would have something to do, ErrChanged if it would refuse.
 func Check(ctx context.Context, pool *pgxpool.Pool) error {
-	return check(ctx, pool, migrations())
+	return check(ctx, pool, Migrations())
+}
+
+// CheckFor is Check for a program with other files.
+func CheckFor(ctx context.Context, pool *pgxpool.Pool, files fs.FS) error {
+	return check(ctx, pool, files)
 }
 
 // SchemaDigest identifies the migrations of this program: equal digests, equal schemas.
 func SchemaDigest() (string, error) {
-	all, err := readMigrations(migrations())
+	all, err := readMigrations(Migrations())
 	if err != nil {
 		return "", err
 	}
@@ -64,7 +74,8 @@ func SchemaDigest() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func migrations() fs.FS {
+// Migrations are the files of this program.
+func Migrations() fs.FS {
 	sub, err := fs.Sub(embedded, "migrations")
 	if err != nil {
 		panic(err) // the folder is named by the embed directive above

@@ -57,7 +57,7 @@ func newWorld(t *testing.T, databaseURL string, more ...string) *world {
 }
 
 // start runs a hub until the test ends, or until the function it returns is called, which waits for its end.
-func (w *world) start(log *slog.Logger) (stop func() error) {
+func (w *world) start(log *slog.Logger, change ...func(*hub)) (stop func() error) {
 	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,6 +69,9 @@ func (w *world) start(log *slog.Logger) (stop func() error) {
 		w.t.Fatal(err)
 	}
 	h := &hub{config: w.config, roles: all, log: log, listener: listener, changeRules: quickRules}
+	for _, c := range change {
+		c(h)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.run(ctx) }()

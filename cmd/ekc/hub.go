@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -66,6 +67,7 @@ type hub struct {
 	changeRules func(*dispatch.Rules)
 	simulator   smpptest.Config
 	reached     func(dispatch.Point)
+	migrations  fs.FS // those the schema must have, the program's own or, in a test, those of a version to come
 
 	process  string
 	registry *prometheus.Registry
@@ -89,6 +91,9 @@ const openKeys = 4096
 func (h *hub) run(ctx context.Context) error {
 	h.process = processName()
 	h.registry = newRegistry()
+	if h.migrations == nil {
+		h.migrations = postgres.Migrations()
+	}
 	door, err := newDoor(h.listener, h.config)
 	if err != nil {
 		return err
@@ -238,7 +243,7 @@ func (h *hub) prepare(ctx context.Context, told func(error)) error {
 			}
 		}
 	}
-	err := patiently(func() error { return postgres.Check(ctx, h.db) })
+	err := patiently(func() error { return postgres.CheckFor(ctx, h.db, h.migrations) })
 	if err == nil && h.config.Catalog.Seed {
 		err = patiently(func() error {
 			n, err := catalog.Seed(ctx, h.db)

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,6 +129,7 @@ type world struct {
 	adm     *Admission
 	lists   int64
 	now     func() time.Time
+	drain   time.Duration // 0 = five seconds
 }
 
 var wholeDay = citizen.Hours{From: 0, To: 24 * 60}
@@ -185,7 +187,7 @@ func (w *world) core(process string) *Core {
 		out = os.Stderr
 	}
 	return New(Config{DB: w.db, Hot: hot, Journal: journal.NewWriter(), Keyring: w.keyring, Rules: func() *Rules { return &w.rules },
-		Routes: w.routes, Process: process, Drain: 5 * time.Second, Now: w.now,
+		Routes: w.routes, Process: process, Drain: cmp.Or(w.drain, 5*time.Second), Now: w.now,
 		Log: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 }
 

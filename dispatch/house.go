@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,6 +45,9 @@ func (d *desk) house(ctx context.Context) error {
 		if err := d.sleepRuns(ctx); err != nil && ctx.Err() == nil {
 			d.log.Warn("housekeeping failed", slog.Any("err", err))
 		}
+		if err := d.endCancelled(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn("housekeeping failed", slog.Any("err", err))
+		}
 		if time.Since(swept) < giveUpEvery || d.draining.Load() {
 			continue
 		}
@@ -52,6 +56,33 @@ func (d *desk) house(ctx context.Context) error {
 			d.log.Warn("housekeeping failed", slog.Any("err", err))
 		}
 	}
+}
+
+// endCancelled ends what waits of cancelled lists while the channel has no room: none of it is going to leave, so it needs none. What is
+// in hand for it is a quarter of the budget at most, since the claims of others count it.
+func (d *desk) endCancelled(ctx context.Context) error {
+	snap := d.control.fresh()
+	if snap == nil || d.ch.Room() > 0 || !d.hold.mayWrite(time.Now()) || d.draining.Load() {
+		return nil
+	}
+	due, err := d.dueRuns(ctx, []int16{LaneSingle, LaneNormal, LaneBulk})
+	if err != nil {
+		return err
+	}
+	now, rules := d.now(), d.rules()
+	due = slices.DeleteFunc(due, func(r *run) bool { return r.state != "cancelling" || !d.ready(ctx, r, snap, rules, now) })
+	turn := 0
+	rows, err := d.take(ctx, choose(due, d.budget.singles, &turn))
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	_, decisions, err := d.judge(ctx, rows, snap, rules, now) // of a cancelled run nothing is let through
+	if err != nil {
+		d.putBack(rows)
+		return err
+	}
+	d.rec.decide(decisions)
+	return nil
 }
 
 // sleepRuns sets the next due time of runs that gave nothing to a claim. The run's row is locked first and the outbox read after, so

@@ -246,6 +246,24 @@ func (w *world) exec(sql string, args ...any) {
 	}
 }
 
+func TestCancelledListEndsWhileEveryLineIsBusy(t *testing.T) {
+	t.Parallel()
+	w := newLinesWorld(t)
+	w.drain = 50 * time.Millisecond
+	busy := w.admitToLines(threeLines)
+	far := newLines()
+	w.start("a", far.pool(time.Hour))
+	w.await("every line is busy", func() bool { n, _, _ := far.heard(); return n == threeLines })
+	list := w.admitToLines(8)
+	w.tx(func(tx pgx.Tx) error { return w.adm.Cancel(t.Context(), tx, list) })
+	cancelled := time.Now()
+	w.awaitState(list, Cancelled, 8)
+	t.Logf("cancelled to its end in %s", time.Since(cancelled).Round(time.Millisecond))
+	if s := w.states(busy); s[Pending] != threeLines {
+		t.Errorf("states %v of the list whose attempts are under way", s)
+	}
+}
+
 func TestThreeLongLinesFinishInTheDrainOrAreLeftUncertain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -257,8 +275,8 @@ func TestThreeLongLinesFinishInTheDrainOrAreLeftUncertain(t *testing.T) {
 			w := newLinesWorld(t)
 			list := w.admitToLines(12)
 			far := newLines()
+			w.drain = c.drain
 			core := w.core("a")
-			core.Drain = c.drain
 			ctx, stop := context.WithCancel(context.Background())
 			done := make(chan error, 1)
 			lasts := minute

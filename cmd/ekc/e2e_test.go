@@ -220,6 +220,22 @@ func phones(n int, code smpptest.Code) []string {
 	return out
 }
 
+// ordinary are phones of which the SMS centre delivers to each.
+func ordinary(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("+7%d", 9_101_000_100+i)
+	}
+	return out
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestListInSMSOutReceiptsBackHistoryTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, postgrestest.NewURL(t))

@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"ekc/ingest"
+	"ekc/journal"
 	"ekc/openapi"
 	"ekc/postgres"
 	"ekc/postgres/postgrestest"
@@ -25,18 +26,21 @@ type outage struct {
 	begin, end func(t *testing.T)
 }
 
-// TestDatabaseThatFailsStopsEverythingAndWorkResumesAlone: while the database is away, or read-only, nothing is sent, no receipt is
-// acknowledged and no list is taken; the hub stays up, and finishes by itself afterwards.
-func TestDatabaseThatFailsStopsEverythingAndWorkResumesAlone(t *testing.T) {
+// TestProcessOutlivesItsDatabaseAndGoesOnAlone: for twelve seconds PostgreSQL is away, read-only or full under a process of the hub that
+// is sending. No receipt and no list is acknowledged that is not stored, nothing leaves that was not leased, the process lives on and says
+// that it is well, and goes on alone.
+func TestProcessOutlivesItsDatabaseAndGoesOnAlone(t *testing.T) {
 	t.Parallel()
-	for name, fails := range map[string]func(t *testing.T, server *postgres.Server) outage{
-		"away": func(_ *testing.T, server *postgres.Server) outage {
-			return outage{
+	for name, open := range map[string]func(t *testing.T) (*postgres.Server, outage){
+		"away": func(t *testing.T) (*postgres.Server, outage) {
+			server := postgrestest.Durable(t)
+			return server, outage{
 				begin: func(t *testing.T) { must(t, server.Kill()) },
 				end:   func(t *testing.T) { must(t, server.Restart(t.Context())) },
 			}
 		},
-		"read-only": func(_ *testing.T, server *postgres.Server) outage {
+		"read-only": func(t *testing.T) (*postgres.Server, outage) {
+			server := postgrestest.Durable(t)
 			set := func(t *testing.T, sql string) {
 				db, err := pgx.Connect(t.Context(), server.URL())
 				must(t, err)
@@ -47,28 +51,107 @@ func TestDatabaseThatFailsStopsEverythingAndWorkResumesAlone(t *testing.T) {
 					must(t, err)
 				}
 			}
-			return outage{
-				begin: func(t *testing.T) { set(t, "ALTER ROLE CURRENT_USER SET default_transaction_read_only = on") },
-				end:   func(t *testing.T) { set(t, "ALTER ROLE CURRENT_USER RESET default_transaction_read_only") },
+			return server, outage{
+				begin: func(t *testing.T) { set(t, "ALTER DATABASE ekc SET default_transaction_read_only = on") },
+				end:   func(t *testing.T) { set(t, "ALTER DATABASE ekc RESET default_transaction_read_only") },
 			}
 		},
+		"full": fullDisk,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := postgrestest.Durable(t)
-			surviveOutage(t, newWorld(t, server.URL(), "EKC_SMSC_MAIN_RATE=40"), fails(t, server))
+			server, o := open(t)
+			if server == nil {
+				return
+			}
+			outlive(t, server, o)
 		})
 	}
 }
 
-// TestFullDiskStopsEverythingAndWorkResumesAlone has the data folder on a file system of its own, which it fills.
-func TestFullDiskStopsEverythingAndWorkResumesAlone(t *testing.T) {
-	t.Parallel()
+func outlive(t *testing.T, server *postgres.Server, o outage) {
+	t.Helper()
+	const rows, rate = 240, 40
+	h := &takeover{newCrashHubOn(t, server, func(c *smpptest.Config) {
+		c.Keep, c.Latency, c.RedeliverIn = true, 50*time.Millisecond, time.Second
+	}, "rate: 40,")}
+	ref := h.submit(rows, 1)
+	c := h.start("")
+	h.approve(ref, rows)
+	door := h.door(c)
+	h.await("fifty are sent", time.Minute, func() (bool, error) { return h.smsc.Stats().Messages >= 50, nil })
+	began := time.Now()
+	o.begin(t)
+	down := time.Now()
+	time.Sleep(10 * time.Second) // what was leased may still leave; after the pool's six seconds nothing may
+	mid := h.smsc.Stats()
+	time.Sleep(2 * time.Second)
+	last := h.last().At
+	s := h.smsc.Stats()
+	if s.Accepted != mid.Accepted || s.ReceiptsAcked != mid.ReceiptsAcked {
+		t.Errorf("%d segments left and %d receipts were acknowledged ten seconds into it", s.Accepted-mid.Accepted, s.ReceiptsAcked-mid.ReceiptsAcked)
+	}
+	select {
+	case err := <-c.done:
+		t.Fatalf("the process ended: %v", err)
+	default:
+	}
+	if _, err := door.submit(t.Context(), "x.csv", strings.NewReader("Телефон;Текст\n+79001234567;СФР: x\n"), plainList("x")); err == nil {
+		t.Error("a list was acknowledged that could not be stored")
+	}
+	must(t, door.call(t.Context(), http.MethodGet, "/healthz", nil, nil))
+	sent := len(h.smsc.Submitted())
+	ending := time.Now()
+	o.end(t)
+	ended := time.Now()
+	stored := h.count(`SELECT count(*) FROM outcomes WHERE state = 10 AND at < $1`, ended)
+	if s.ReceiptsAcked > stored {
+		t.Errorf("%d receipts were acknowledged, and %d are stored", s.ReceiptsAcked, stored)
+	}
+	if sent == rows {
+		t.Error("everything had left before: the outage showed nothing")
+	}
+	t.Logf("away %s (%s to begin, %s to end): the last segment left %s after it began, %d receipts acknowledged of %d stored",
+		ending.Sub(down).Round(10*time.Millisecond), down.Sub(began).Round(10*time.Millisecond), ended.Sub(ending).Round(10*time.Millisecond),
+		last.Sub(down).Round(10*time.Millisecond), s.ReceiptsAcked, stored)
+	h.await("sending goes on", time.Minute, func() (bool, error) { return len(h.smsc.Submitted()) > sent, nil })
+	t.Logf("%s from the end to the first new segment", h.smsc.Submitted()[sent].At.Sub(ended).Round(10*time.Millisecond))
+	h.finish(ref, rows, c)
+	if l, err := h.list(ref); err != nil || l.State != ingest.Completed {
+		t.Errorf("list: %v %v", l, err)
+	}
+}
+
+// door is the HTTP door of a child, for a loader.
+func (h *crashHub) door(c *child) *apiClient {
+	h.t.Helper()
+	var addr []byte
+	h.await("the child is ready", time.Minute, func() (bool, error) {
+		text, err := os.ReadFile(c.log)
+		if found := readyLine.FindSubmatch(text); found != nil {
+			addr = found[1]
+		}
+		return addr != nil, err
+	})
+	accounts, by := openapi.NewAccounts(h.db, journal.NewWriter(), time.Now, openapi.AccountsConfig{}), journal.System("test")
+	_, err := accounts.CreateAccount(h.t.Context(), by, openapi.NewAccount{Login: loader.Account, Kind: openapi.Person, Agency: loader.Agency, Roles: loader.Roles})
+	must(h.t, err)
+	_, secret, err := accounts.CreateKey(h.t.Context(), by, openapi.NewKey{Login: loader.Account})
+	must(h.t, err)
+	client := &apiClient{base: "http://" + string(addr), key: secret, http: &http.Client{Timeout: 20 * time.Second}}
+	must(h.t, client.call(h.t.Context(), http.MethodGet, "/v1/whoami", nil, nil)) // with a database the key opens the door
+	return client
+}
+
+var readyLine = regexp.MustCompile(`msg=ready .*addr=(\S+)`)
+
+// fullDisk starts PostgreSQL on a file system of its own; nil where this user may not mount one.
+func fullDisk(t *testing.T) (*postgres.Server, outage) {
 	dir := filepath.Join(t.TempDir(), "disk")
 	must(t, os.Mkdir(dir, 0o711))
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=160m,mode=711"); err != nil {
 		t.Log("replaced: a full disk by nothing, since this user may not mount a tmpfs")
-		return
+		return nil, outage{}
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {
@@ -84,7 +167,7 @@ func TestFullDiskStopsEverythingAndWorkResumesAlone(t *testing.T) {
 	db.Close()
 	must(t, err)
 	ballast := filepath.Join(dir, "ballast")
-	surviveOutage(t, newWorld(t, server.URL(), "EKC_SMSC_MAIN_RATE=40"), outage{
+	return server, outage{
 		begin: func(t *testing.T) {
 			file, err := os.Create(ballast)
 			must(t, err)
@@ -98,15 +181,16 @@ func TestFullDiskStopsEverythingAndWorkResumesAlone(t *testing.T) {
 		},
 		end: func(t *testing.T) {
 			must(t, os.Remove(ballast))
-			if server.PID() == 0 { // a full WAL makes PostgreSQL stop by itself: it is started again, as systemd would
-				must(t, server.Restart(t.Context()))
-			} else if db, err := pgx.Connect(t.Context(), server.URL()); err == nil {
+			if db, err := pgx.Connect(t.Context(), server.URL()); err == nil {
+				t.Log("PostgreSQL stayed up, full")
 				_ = db.Close(t.Context())
-			} else {
+			} else { // a full WAL makes PostgreSQL stop by itself: it is started again, as systemd would
+				t.Logf("PostgreSQL stopped by itself, pid %d", server.PID())
+				must(t, server.Kill())
 				must(t, server.Restart(t.Context()))
 			}
 		},
-	})
+	}
 }
 
 // useUpWAL makes PostgreSQL need a new segment, which the disk has no room for.
@@ -118,54 +202,4 @@ func useUpWAL(t *testing.T, url string) {
 	if err == nil {
 		t.Error("the disk is full, and PostgreSQL goes on writing")
 	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// surviveOutage sends a list at 40 segments a second and lets the database fail in the middle.
-func surviveOutage(t *testing.T, w *world, o outage) {
-	t.Helper()
-	w.start(slog.New(slog.DiscardHandler))
-	s := w.staff()
-	const rows = 200
-	l := w.send(s, "сбой", ordinary(rows)...)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	must(t, w.smsc.Wait(ctx, func(s smpptest.Stats) bool { return s.Messages >= 40 }))
-	o.begin(t)
-	time.Sleep(8 * time.Second) // what was claimed may still leave; after the pool's six seconds nothing may
-	before := w.smsc.Stats()
-	if _, err := s.loader.submit(t.Context(), "x.csv", strings.NewReader("Телефон;Текст\n+79001234567;СФР: x\n"), map[string]string{"name": "x"}); err == nil {
-		t.Error("a list was acknowledged that could not be stored")
-	}
-	health := &apiClient{base: w.url, http: &http.Client{Timeout: 5 * time.Second}}
-	must(t, health.call(t.Context(), http.MethodGet, "/healthz", nil, nil))
-	time.Sleep(time.Second)
-	if after := w.smsc.Stats(); after.Messages != before.Messages || after.ReceiptsAcked != before.ReceiptsAcked {
-		t.Errorf("without a database %d messages left and %d receipts were acknowledged", after.Messages-before.Messages, after.ReceiptsAcked-before.ReceiptsAcked)
-	}
-	if before.Messages == rows {
-		t.Error("everything had left before: the outage showed nothing")
-	}
-	o.end(t)
-	l = w.await(s, l.ID, func(l openapi.List) bool { return ended(l) && l.Counts["delivered"] == rows })
-	stats := w.smsc.Stats()
-	if stats.Destinations != rows {
-		t.Errorf("%d phones were told, want %d (%v)", stats.Destinations, rows, l.Counts)
-	}
-	t.Logf("%d messages during the outage, %d doubles", before.Messages, stats.Doubles)
-}
-
-// ordinary are phones of which the SMS centre delivers to each.
-func ordinary(n int) []string {
-	out := make([]string, n)
-	for i := range out {
-		out[i] = fmt.Sprintf("+7%d", 9_101_000_100+i)
-	}
-	return out
 }

@@ -53,10 +53,10 @@ type session struct {
 
 	mu       sync.Mutex
 	window   window
-	control  []byte // answers and requests other than submit_sm
-	retry    []slot // throttled, to be sent again first
-	quiet    bool   // no more submit_sm
-	starved  bool   // the writer waits for a free place
+	control  []byte    // answers and requests other than submit_sm
+	retry    []slot    // throttled, to be sent again first
+	quiet    bool      // no more submit_sm
+	starved  bool      // the writer waits for a free place
 	waiting  time.Time // since when no submit_sm was answered, while some are unanswered
 	enquired time.Time
 	asking   bool // an enquire_link waits for its answer

@@ -290,30 +290,6 @@ func TestThrottledIsTriedFiveTimesThenTemporary(t *testing.T) {
 	})
 }
 
-func TestLongThrottledLinkGivesBackWhatWaits(t *testing.T) {
-	t.Parallel()
-	p := &peer{serve: func(h Header, _ []byte) []byte { return AppendSubmitSMResp(nil, h.Sequence, StatusThrottled, "") }}
-	var back []SegmentResult
-	simulate(t, p, Config{Rate: 100, Window: 1}, Handlers{Results: func(r []SegmentResult) { back = append(back, r...) }}, func(l *Link) {
-		l.Start(texts(10))
-		time.Sleep(1300 * time.Millisecond) // in the third pause, 0.8 s long
-		synctest.Wait()
-		if len(back) != 0 {
-			t.Errorf("%d came back although the link goes on within a second", len(back))
-		}
-		time.Sleep(200 * time.Millisecond) // in the fourth, 1.6 s long
-		synctest.Wait()
-		if len(back) != 9 {
-			t.Errorf("%d came back, want the 9 that were never written", len(back))
-		}
-		for _, r := range back {
-			if r.Verdict != NotSent || r.Reason != ReasonNoRoom {
-				t.Fatalf("%+v", r)
-			}
-		}
-	})
-}
-
 func TestBeforeIsAskedAgainForAThrottledMessage(t *testing.T) {
 	t.Parallel()
 	p := &peer{serve: func(h Header, _ []byte) []byte {
@@ -569,49 +545,6 @@ func TestThrottledSegmentsGoFirstWithoutPartingAnotherMessage(t *testing.T) {
 		want := []string{"1", "2/1", "2/1", "2/2", "2/3", "1", "3"}
 		if !slices.Equal(order, want) {
 			t.Fatalf("%v, not %v", order, want)
-		}
-	})
-}
-
-// TestSMSCThatAnswersNothingGetsNothingMoreAndTheQueueComesBack: another link of the pool may carry what waits for this one.
-func TestSMSCThatAnswersNothingGetsNothingMoreAndTheQueueComesBack(t *testing.T) {
-	t.Parallel()
-	p := &peer{}
-	var back []SegmentResult
-	h := Handlers{Results: func(r []SegmentResult) { back = append(back, r...) }}
-	simulate(t, p, Config{Window: 5, ResponseTimeout: time.Minute, EnquireLink: time.Hour}, h, func(l *Link) {
-		l.Start(texts(12))
-		time.Sleep(stallAfter - 10*time.Millisecond)
-		synctest.Wait()
-		if len(back) != 0 || l.Room() == 0 {
-			t.Fatalf("given up before its time: %d came back, room %d", len(back), l.Room())
-		}
-		time.Sleep(time.Second + 20*time.Millisecond)
-		synctest.Wait()
-		if len(back) != 7 || l.Room() != 0 {
-			t.Fatalf("%d came back and room is %d, want the 7 that are not written, and none", len(back), l.Room())
-		}
-		for _, r := range back {
-			if r.Verdict != NotSent || r.Reason != ReasonNoRoom {
-				t.Fatalf("%+v", r)
-			}
-		}
-		if _, err := p.conns[0].Write(AppendSubmitSMResp(nil, p.seen[0].Sequence, StatusOK, "id")); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if len(back) != 8 || back[7].Verdict != Accepted || l.Room() == 0 {
-			t.Fatalf("after an answer %d results, room %d", len(back), l.Room())
-		}
-		l.Start(texts(1))
-		synctest.Wait()
-		if n := p.count(SubmitSM); n != 6 {
-			t.Fatalf("%d written, want the one there is place for again", n)
-		}
-		time.Sleep(time.Minute + 2*time.Second)
-		synctest.Wait()
-		if v := back[len(back)-1]; v.Verdict != Uncertain || len(back) != 13 || l.Room() == 0 {
-			t.Fatalf("after the response timeout %d results, the last %+v, room %d: the link is to be tried again", len(back), v, l.Room())
 		}
 	})
 }

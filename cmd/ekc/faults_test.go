@@ -92,7 +92,7 @@ func lostKeyAndTemplate(s *stand) func() {
 }
 
 func throttling(s *stand) func() {
-	l := s.send(s.troubled, "список", phones(50, smpptest.Throttled)...)
+	l := s.send(s.troubled, "список", phones(40, smpptest.Throttled)...)
 	s.awaitSMSC(s.bad, "it throttles", func(st smpptest.Stats) bool { return st.Refused[smpp.StatusThrottled] >= 3 })
 	time.Sleep(2 * time.Second) // in which the link's pauses grow: what it was given before is part of the fault
 	return func() { s.unfinished(l) }
@@ -157,7 +157,7 @@ func invalidNumbers(s *stand) func() {
 	}
 	ref, err := s.troubled.loader.submit(s.t.Context(), "x.csv", strings.NewReader(listOf(bad)), plainList("список"))
 	must(s.t, err)
-	l := s.send(s.troubled, "список", phones(50, smpptest.InvalidDestination)...)
+	l := s.send(s.troubled, "список", phones(40, smpptest.InvalidDestination)...)
 	s.awaitSMSC(s.bad, "it refuses", func(st smpptest.Stats) bool { return st.Refused[smpp.StatusInvDstAdr] > 0 })
 	return func() {
 		if first := s.await(s.troubled, ref.ID, checked); first.State != string(ingest.Rejected) {

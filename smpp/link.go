@@ -454,14 +454,13 @@ func (l *Link) silent(s *session, reason Reason) {
 
 // stall does not count on a session while nothing it has written is answered; when there is no other, the queue goes back.
 func (l *Link) stall(s *session, stalled bool) {
-	if s.stalled.Load() == stalled {
+	if s.stalled.Load() == stalled { // mostly
 		return
 	}
 	l.mu.Lock()
-	s.stalled.Store(stalled)
 	last := false
-	switch {
-	case !s.counted:
+	switch changed := s.stalled.Swap(stalled) != stalled; {
+	case !changed || !s.counted:
 	case stalled:
 		l.senders--
 		last = l.senders == 0

@@ -27,7 +27,7 @@ const (
 	forever       = time.Hour
 	// stallAfter is how long what was written may go without any answer before the link stops counting on the bind; a bind whose
 	// answers usually take longer gets four times as long as usual.
-	stallAfter = 2 * time.Second
+	stallAfter = 3 * time.Second
 )
 
 // session is one bound connection: a reader, a writer, and a keeper of its timeouts.

@@ -102,7 +102,7 @@ func silence(s *stand) func() {
 	l := s.send(s.troubled, "список", s.phones(600)...)
 	s.awaitSMSC(s.bad, "it is at work", func(st smpptest.Stats) bool { return st.Messages >= 20 })
 	s.bad.Pause()
-	time.Sleep(4 * time.Second) // in which the link is found out: what it was given before is part of the fault
+	time.Sleep(5 * time.Second) // in which the link is found out: what it was given before is part of the fault
 	return func() {
 		s.unfinished(l)
 		s.bad.Resume()

@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"ekc/citizen"
 	"ekc/journal"
 	"ekc/postgres"
 )
@@ -213,5 +217,151 @@ func (w *writing) release() {
 	if w.matching {
 		w.matching = false
 		w.shared.matching.Unlock()
+	}
+}
+
+const (
+	copyAttemptsSQL = `COPY attempts (notification, at, entry, run, link, no, sequence, segment, segments, state, message_id, code) FROM STDIN BINARY`
+	copyOutcomesSQL = `COPY outcomes (id, at, entry, state, sequence, attempt, link, reason, code) FROM STDIN BINARY`
+)
+
+// carryOut writes the plan: journal first, so that rows can name their entries, then everything else in one pipeline and two copies.
+func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
+	if w.assumed && !w.freshOnly {
+		return errNotFresh // an upsert would hide what COPY would refuse: an end whose entry says what never was
+	}
+	ids, err := w.d.journal.Append(ctx, tx, w.entries)
+	if err != nil {
+		return err
+	}
+	if len(ids) > 0 {
+		w.firstEntry = slices.Min(ids)
+	}
+	var b pgx.Batch
+	if len(w.gone.keys) > 0 {
+		runs, dues, first, last := w.gone.ranges()
+		b.Queue(`DELETE FROM outbox o USING unnest($1::int[], $2::timestamptz[], $3::bigint[], $4::bigint[]) AS u(run, due_at, first, last)
+			WHERE o.run = u.run AND o.due_at = u.due_at AND o.id BETWEEN u.first AND u.last`, runs, dues, first, last)
+	}
+	for _, o := range w.back {
+		b.Queue(`INSERT INTO outbox (run, tries, sequence, due_at, id) VALUES ($1, $2, $3, $4, $5)`, o.run, o.tries, o.sequence, o.due, int64(o.id))
+	}
+	for _, u := range w.uncertain {
+		b.Queue(`INSERT INTO uncertain (notification, digest, pool, run, due_at, link, no, sequence, since, at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+			ON CONFLICT (notification) DO UPDATE SET due_at = excluded.due_at, no = excluded.no, sequence = excluded.sequence, run = excluded.run,
+				decided = false`, // what a person said was of the attempt before
+			int64(u.a.ID), u.a.digest[:], w.d.hold.pool, u.a.run.id, u.due, u.link, u.a.No, u.sequence, u.since, w.now)
+	}
+	for _, m := range w.moved {
+		b.Queue(`UPDATE uncertain SET run = $2, due_at = $3 WHERE notification = $1`, int64(m.id), m.run, m.due)
+	}
+	if len(w.proven) > 0 {
+		b.Queue(`DELETE FROM uncertain WHERE notification = ANY($1)`, w.proven)
+	}
+	var over []int64
+	for bt, n := range w.batches {
+		if bt.left == n {
+			over = append(over, bt.no)
+		}
+	}
+	if len(over) > 0 {
+		b.Queue(`DELETE FROM leases WHERE batch = ANY($1)`, over)
+	}
+	// Without a condition: the row's lock is what keeps sleepRuns from looking between this insert and its commit.
+	for _, run := range slices.Sorted(maps.Keys(w.wake)) {
+		b.Queue(`UPDATE runs SET next_due = least(next_due, $2), state = CASE state WHEN 'done' THEN 'active' ELSE state END WHERE id = $1`,
+			run, w.wake[run])
+	}
+	w.queueOrphans(&b)
+	if !w.freshOnly {
+		for i := range w.ends {
+			e := &w.ends[i]
+			b.Queue(`INSERT INTO outcomes AS o (id, at, entry, state, sequence, attempt, link, reason, code)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+				ON CONFLICT (id) DO UPDATE SET at = excluded.at, entry = excluded.entry, state = excluded.state, sequence = excluded.sequence,
+					attempt = excluded.attempt, link = excluded.link, reason = excluded.reason, code = excluded.code
+				WHERE excluded.state > o.state`,
+				int64(e.id), e.at, ids[e.entry], int16(e.state), e.sequence, e.attempt, e.link, string(e.reason), e.code)
+		}
+	}
+	if b.Len() > 0 {
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+	}
+	if len(w.attempts) > 0 {
+		err := postgres.CopyIn(ctx, tx, copyAttemptsSQL, len(w.attempts), func(row *postgres.CopyRow, i int) {
+			a := &w.attempts[i]
+			row.Fields(12)
+			row.Bigint(int64(a.id))
+			row.Timestamptz(a.at)
+			row.Bigint(ids[a.entry])
+			row.Integer(a.run)
+			row.Smallint(a.link)
+			row.Smallint(a.no)
+			row.Smallint(a.sequence)
+			row.Smallint(a.segment)
+			row.Smallint(a.segments)
+			row.Smallint(int16(a.state))
+			row.Text(a.messageID)
+			row.Text(a.code)
+		})
+		if err != nil {
+			return fmt.Errorf("copy attempts: %w", err)
+		}
+	}
+	if w.freshOnly && len(w.ends) > 0 {
+		err := postgres.CopyIn(ctx, tx, copyOutcomesSQL, len(w.ends), func(row *postgres.CopyRow, i int) {
+			e := &w.ends[i]
+			row.Fields(9)
+			row.Bigint(int64(e.id))
+			row.Timestamptz(e.at)
+			row.Bigint(ids[e.entry])
+			row.Smallint(int16(e.state))
+			row.Smallint(e.sequence)
+			row.Smallint(e.attempt)
+			row.Smallint(e.link)
+			row.Text(string(e.reason))
+			row.Text(e.code)
+		})
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "23505" {
+			return errNotFresh
+		}
+		if err != nil {
+			return fmt.Errorf("copy outcomes: %w", err)
+		}
+	}
+	return nil
+}
+
+// adoption says that orphan receipts for a phone ended a notification: n of them, those of the state first.
+type adoption struct {
+	id     NotificationID
+	digest citizen.Digest
+	state  AttemptState
+	n      int16
+}
+
+const adoptedSQL = `UPDATE orphan_receipts SET notification = $1 WHERE id IN (
+	SELECT id FROM orphan_receipts WHERE digest = $2 AND notification IS NULL AND state > 4 ORDER BY state = $3 DESC, id DESC LIMIT $4)`
+
+// queueOrphans stores receipts whose message_id nobody knows: they may settle what is, or will be, uncertain.
+func (w *writing) queueOrphans(b *pgx.Batch) {
+	for _, a := range w.adopted {
+		b.Queue(adoptedSQL, int64(a.id), a.digest[:], int16(a.state), a.n)
+	}
+	for _, p := range w.orphans {
+		d, err := w.d.keyring.PhoneDigest(p.To)
+		if err != nil {
+			d = citizen.Digest{}
+		}
+		var submitted any
+		if !p.SubmittedAt.IsZero() {
+			submitted = p.SubmittedAt
+		}
+		b.Queue(`INSERT INTO orphan_receipts (link, message_id, digest, state, code, submitted_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+			p.link, p.MessageID, d[:], int16(p.State), p.Code, submitted)
 	}
 }

@@ -95,16 +95,34 @@ func migrate(ctx context.Context, pool *pgxpool.Pool, files fs.FS) ([]string, er
 		return nil, err
 	}
 	var applied []string
-	for {
+	var backoff Backoff
+	for tries := 1; ; {
 		name, err := migrateNext(ctx, pool, all)
+		if contended(err) && tries < lockTries {
+			tries++
+			if err := backoff.Wait(ctx); err != nil {
+				return applied, err
+			}
+			continue
+		}
 		if err != nil {
 			return applied, err
 		}
+		tries = 1
 		if name == "" {
 			return applied, nil
 		}
 		applied = append(applied, name)
 	}
+}
+
+// lockTries is how often one file is tried whose tables are in use: processes of the version before go on working meanwhile.
+const lockTries = 6
+
+// contended reports whether a migration lost a lock to somebody else: it did nothing, and may be tried again.
+func contended(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "40P01" || pg.Code == "55P03") // deadlock_detected, lock_not_available
 }
 
 // migrateNext applies the first migration that is missing and returns its name, or "" when none is.

@@ -33,6 +33,8 @@ const (
 	promised   = 1.5
 	noise      = 3
 	noiseLeast = 800 * time.Millisecond
+	// measuredMost is how often a cell is measured anew before it fails: what the fault does it does each time, a neighbour's load passes.
+	measuredMost = 3
 )
 
 // TestNoFaultReachesABystander is the matrix of promise 7. Each row is a hub of its own with one fault in it; each column a bystander,
@@ -43,15 +45,24 @@ func TestNoFaultReachesABystander(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			s := newStand(t)
-			before := s.bystanders()
-			end := f.begin(s)
-			during := s.bystanders()
-			end()
-			for _, kind := range []string{anotherPool, otherLink, singleEvent, eitherLink} {
-				was, is := before[kind], during[kind]
-				t.Logf("%s: p99 %s, without the fault %s: %.2f of it", kind, is.Round(time.Millisecond), was.Round(time.Millisecond), float64(is)/float64(was))
-				if most := max(time.Duration(promised*noise*float64(was)), was+noiseLeast); is > most {
-					t.Errorf("%s: p99 %s, at most %s is allowed (%s without the fault)", kind, is, most, was)
+			for again := 1; ; again++ {
+				before := s.bystanders()
+				end := f.begin(s)
+				during := s.bystanders()
+				end()
+				var late []string
+				for _, kind := range []string{anotherPool, otherLink, singleEvent, eitherLink} {
+					was, is := before[kind], during[kind]
+					t.Logf("%s: p99 %s, without the fault %s: %.2f of it", kind, is.Round(time.Millisecond), was.Round(time.Millisecond), float64(is)/float64(was))
+					if most := max(time.Duration(promised*noise*float64(was)), was+noiseLeast); is > most {
+						late = append(late, fmt.Sprintf("%s: p99 %s, at most %s is allowed (%s without the fault)", kind, is, most, was))
+					}
+				}
+				if len(late) == 0 {
+					return
+				}
+				if again == measuredMost {
+					t.Fatal(strings.Join(late, "\n"))
 				}
 			}
 		})

@@ -55,21 +55,16 @@ func BenchmarkVerdicts(b *testing.B) {
 
 func verdicts(b *testing.B, file []byte) int {
 	b.Helper()
-	r, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
+	r, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits, titles{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	h, pending, err := readHeader(r)
+	h, r, err := readHeader(r, titles{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	k := testChecker(b, "Телефон", func(k *checker) { k.header, k.region = h, citizen.Region("22") })
 	n := 0
-	for _, row := range pending {
-		if k.check(row).ok {
-			n++
-		}
-	}
 	for {
 		row, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -113,7 +108,7 @@ func BenchmarkXLSX(b *testing.B) {
 	b.Run("own", func(b *testing.B) {
 		done := 0
 		for b.Loop() {
-			r, err := openRows(bytes.NewReader(file.Bytes()), int64(file.Len()), testLimits)
+			r, err := openRows(bytes.NewReader(file.Bytes()), int64(file.Len()), testLimits, titles{})
 			if err != nil {
 				b.Fatal(err)
 			}

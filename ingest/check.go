@@ -121,7 +121,7 @@ func (c *checker) take(out *checked, cells []string, f field) (string, bool) {
 	case isCellError(s):
 		out.add(RuleCellError, f)
 		return "", false
-	case f != fieldText && badCharacters(s):
+	case f != fieldText && !f.ofDigits() && badCharacters(s):
 		out.add(RuleCharacters, f)
 		return "", false
 	}
@@ -129,11 +129,12 @@ func (c *checker) take(out *checked, cells []string, f field) (string, bool) {
 }
 
 func isCellError(s string) bool {
-	if s[0] != '#' {
+	if s == "" || s[0] != '#' {
 		return false
 	}
 	switch strings.ToUpper(s) {
-	case "#Н/Д", "#ДЕЛ/0!", "#ЗНАЧ!", "#ССЫЛКА!", "#ИМЯ?", "#ЧИСЛО!", "#ПУСТО!", "#N/A", "#DIV/0!", errorCell, "#REF!", "#NAME?", "#NUM!", "#NULL!":
+	case "#Н/Д", "#ДЕЛ/0!", "#ЗНАЧ!", "#ССЫЛКА!", "#ИМЯ?", "#ЧИСЛО!", "#ПУСТО!", "#N/A", "#DIV/0!", errorCell, "#REF!", "#NAME?", "#NUM!", "#NULL!",
+		"#GETTING_DATA", "#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#UNKNOWN!", "#BUSY!", "#ПЕРЕНОС!", "#ВЫЧИСЛ!", "#ПОЛЕ!", "#БЛОКИРОВКА!":
 		return true
 	}
 	return false

@@ -28,9 +28,10 @@ type csvReader struct {
 	ends  []int  // where each field ends in buf
 	cells []string
 	long  bool
+	wide  bool // a value stands further right than is read
 }
 
-func openCSV(file io.ReaderAt, size int64, limits Limits) (*csvReader, error) {
+func openCSV(file io.ReaderAt, size int64, limits Limits, t titles) (*csvReader, error) {
 	enc, err := detectEncoding(io.NewSectionReader(file, 0, size))
 	if err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func openCSV(file io.ReaderAt, size int64, limits Limits) (*csvReader, error) {
 	r := newCSVReader(open(), sniffEOL(head), limits)
 	rest, comma, stated := statedComma(head)
 	if !stated {
-		r.comma = sniffComma(head, r.eol, limits)
+		r.comma = sniffComma(head, r.eol, limits, t)
 		return r, nil
 	}
 	// The line "sep=;" is for Excel, which shows the next one as row 1.
@@ -71,6 +72,9 @@ func (r *csvReader) Next() (sheetRow, error) {
 	for {
 		if err := r.record(); err != nil {
 			return sheetRow{}, err
+		}
+		if r.wide {
+			return sheetRow{}, ErrTooManyColumns.with(r.limits.Columns)
 		}
 		r.row++
 		all := string(r.buf)
@@ -212,10 +216,15 @@ func (r *csvReader) take(b []byte, field int) {
 	r.buf = append(r.buf, b...)
 }
 
+// endField closes the field; one further right than is read must be blank.
 func (r *csvReader) endField() {
 	if len(r.ends) < r.limits.Columns {
 		r.ends = append(r.ends, len(r.buf))
+		return
 	}
+	last := r.ends[len(r.ends)-1]
+	r.wide = r.wide || len(bytes.TrimSpace(r.buf[last:])) > 0
+	r.buf = r.buf[:last]
 }
 
 type textEncoding uint8
@@ -337,25 +346,25 @@ func statedComma(head []byte) (rest []byte, comma byte, ok bool) {
 }
 
 // sniffComma chooses the separator under which the header's titles are recognised; failing that, the one that splits rows most evenly.
-func sniffComma(head []byte, eol byte, limits Limits) byte {
-	best, bestTitles, bestWidth := byte(';'), 0, 0
+func sniffComma(head []byte, eol byte, limits Limits, t titles) byte {
+	best, bestNamed, bestWidth := byte(';'), 0, 0
 	for _, comma := range []byte{';', ',', '\t'} {
 		r := newCSVReader(bytes.NewReader(head), eol, limits)
 		r.comma = comma
-		titles, width, rows := 0, 0, 0
+		named, width, rows := 0, 0, 0
 		for rows < headerRows {
 			row, err := r.Next()
 			if err != nil {
 				break
 			}
 			rows++
-			titles = max(titles, countTitles(row.Cells))
+			named = max(named, t.count(row.Cells))
 			if len(row.Cells) > 1 {
 				width += len(row.Cells)
 			}
 		}
-		if titles > bestTitles || titles == bestTitles && width > bestWidth {
-			best, bestTitles, bestWidth = comma, titles, width
+		if named > bestNamed || named == bestNamed && width > bestWidth {
+			best, bestNamed, bestWidth = comma, named, width
 		}
 	}
 	return best

@@ -17,7 +17,7 @@ var testLimits = Limits{}.withDefaults()
 
 // rowsOf reads a whole file; each row is its number and its cells joined by "|".
 func rowsOf(file []byte, limits Limits) ([]string, error) {
-	r, err := openRows(bytes.NewReader(file), int64(len(file)), limits)
+	r, err := openRows(bytes.NewReader(file), int64(len(file)), limits, titles{})
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func FuzzCSV(f *testing.F) {
 	limits := testLimits
 	limits.FieldBytes, limits.RowBytes, limits.Columns = 512, 2048, 32
 	f.Fuzz(func(t *testing.T, file []byte) {
-		r, err := openCSV(bytes.NewReader(file), int64(len(file)), limits)
+		r, err := openCSV(bytes.NewReader(file), int64(len(file)), limits, titles{})
 		if err != nil {
 			return
 		}
@@ -215,11 +215,11 @@ func FuzzHeader(f *testing.F) {
 	f.Add("Список\n\nТел.,Тел.\n")
 	f.Add("телeфон 2;ТЕЛЕФОН;e-mail\n")
 	f.Fuzz(func(t *testing.T, file string) {
-		r, err := openCSV(strings.NewReader(file), int64(len(file)), testLimits)
+		r, err := openCSV(strings.NewReader(file), int64(len(file)), testLimits, titles{})
 		if err != nil {
 			return
 		}
-		h, _, err := readHeader(r)
+		h, _, err := readHeader(r, titles{})
 		if err != nil {
 			var fault *Fault
 			if !errors.As(err, &fault) {

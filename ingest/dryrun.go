@@ -12,8 +12,8 @@ import (
 
 // DryRun is what checking a file would say. What needs the database (refusals, repeats of earlier lists) is not in it.
 type DryRun struct {
-	Columns  []Column
 	Protocol Protocol // the first 1,000 rows with a message
+	Fault    *Fault   // why the list would be rejected though its file can be read; nil when it would be ready
 }
 
 // dryRunBytes bounds what a check without storing may hold in memory.
@@ -40,24 +40,36 @@ func (s *Service) Check(ctx context.Context, p journal.Principal, h Header, file
 	if template != nil {
 		l.Template, l.TemplateVersion = template.Code, template.Version
 	}
-	k, rows, pending, err := s.checkerFor(l, e, claim{size: int64(len(b)), at: s.cfg.Now()}, bytes.NewReader(b))
+	k, rows, err := s.checkerFor(l, e, claim{size: int64(len(b)), at: s.cfg.Now()}, bytes.NewReader(b))
 	if err != nil {
 		return DryRun{}, err
 	}
-	out := DryRun{Columns: k.header.columns, Protocol: l.protocol()}
-	out.Protocol.PackageStatus = 3
+	out := DryRun{Protocol: l.protocol()}
 	for ctx.Err() == nil {
-		var row sheetRow
-		if len(pending) > 0 {
-			row, pending = pending[0], pending[1:]
-		} else if row, err = rows.Next(); errors.Is(err, io.EOF) {
+		row, err := rows.Next()
+		if errors.Is(err, io.EOF) {
+			out.end(k, rows)
 			return out, nil
-		} else if err != nil {
+		}
+		if err != nil {
 			return DryRun{}, err
+		}
+		if out.Protocol.RecordNum == s.cfg.Limits.Rows {
+			return DryRun{}, ErrTooManyRows.with(s.cfg.Limits.Rows)
 		}
 		out.add(k.check(row))
 	}
 	return DryRun{}, ctx.Err()
+}
+
+// end says what the list would become.
+func (d *DryRun) end(k *checker, rows rowReader) {
+	p := &d.Protocol
+	p.PackageStatus, p.State = 3, Ready
+	p.Columns, p.Missing, p.Notes = k.header.shown(), k.header.missing(), notesOf(rows)
+	if d.Fault = (totals{p.RecordNum, p.RecordNumSuccess}).fault(k.rules.BadShare); d.Fault != nil {
+		p.State, p.StateReason = Rejected, d.Fault.Detail
+	}
 }
 
 func (d *DryRun) add(row checked) {

@@ -37,16 +37,20 @@ func (f *Fault) with(args ...any) *Fault {
 
 // Faults of a file as a whole: the list is rejected, none of its rows is taken.
 var (
-	ErrEmptyFile     = &Fault{FaultInvalid, "empty_file", "Файл пустой. Проверьте, что сохранили таблицу, и загрузите файл ещё раз."}
-	ErrTooLarge      = &Fault{FaultTooLarge, "file_too_large", "Файл больше допустимого (%d МБ). Разделите список на несколько файлов."}
-	ErrNoHeader      = &Fault{FaultInvalid, "header_missing", "В первых 10 строках нет строки с названиями столбцов. Добавьте первой строкой названия столбцов, например: Телефон; СНИЛС; Фамилия; Имя; Отчество."}
-	ErrNoPhoneColumn = &Fault{FaultInvalid, "no_phone_column", "Нет столбца с телефоном. Назовите столбец с номерами «Телефон» и загрузите файл ещё раз."}
-	ErrColumnTwice   = &Fault{FaultInvalid, "column_twice", "Столбец «%s» встречается дважды (столбцы %d и %d). Оставьте один или переименуйте лишний."}
-	ErrNoRows        = &Fault{FaultInvalid, "no_rows", "Под строкой с названиями столбцов нет ни одной заполненной строки. Проверьте, тот ли лист стоит первым."}
-	ErrTooManyRows   = &Fault{FaultInvalid, "too_many_rows", "В файле больше %d строк. Разделите список на несколько файлов."}
-	ErrOpenQuote     = &Fault{FaultInvalid, "open_quote", "Кавычка в строке %d файла открыта и не закрыта. Закройте или удалите её и загрузите файл ещё раз."}
-	ErrTooManyBad    = &Fault{FaultInvalid, "too_many_bad_rows", "С ошибками %d из %d строк: больше %d %%. Ни одна строка не принята. Исправьте строки по протоколу и загрузите файл ещё раз."}
-	ErrAllBad        = &Fault{FaultInvalid, "no_good_rows", "Ни одну строку нельзя принять. Исправьте строки по протоколу и загрузите файл ещё раз."}
+	ErrEmptyFile      = &Fault{FaultInvalid, "empty_file", "Файл пустой. Проверьте, что сохранили таблицу, и загрузите файл ещё раз."}
+	ErrTooLarge       = &Fault{FaultTooLarge, "file_too_large", "Файл больше допустимого (%d МБ). Разделите список на несколько файлов."}
+	ErrNoHeader       = &Fault{FaultInvalid, "header_missing", "В первых 10 строках нет строки с названиями столбцов. Добавьте первой строкой названия столбцов, например: Телефон; СНИЛС; Фамилия; Имя; Отчество."}
+	ErrNoPhoneColumn  = &Fault{FaultInvalid, "no_phone_column", "Нет столбца с телефоном. Назовите столбец с номерами «Телефон» или укажите при загрузке, какой столбец им служит."}
+	ErrColumnTwice    = &Fault{FaultInvalid, "column_twice", "Столбец «%s» встречается дважды (столбцы %d и %d). Оставьте один, переименуйте лишний или укажите при загрузке, какой из них нужен."}
+	ErrLongTitle      = &Fault{FaultInvalid, "title_too_long", "В строке с названиями столбцов слишком длинное значение. Сократите название и загрузите файл ещё раз."}
+	ErrMergedTitle    = &Fault{FaultInvalid, "merged_title", "Название «%s» объединено над столбцами %d и %d, а значения в них разные. Разъедините ячейки и дайте каждому столбцу своё название."}
+	ErrTooManyColumns = &Fault{FaultInvalid, "too_many_columns", "В таблице есть значения правее столбца %d. Удалите лишние столбцы и загрузите файл ещё раз."}
+	ErrTooManyMerges  = &Fault{FaultInvalid, "too_many_merges", "В таблице слишком много объединённых ячеек. Разъедините их или сохраните как CSV и загрузите ещё раз."}
+	ErrNoRows         = &Fault{FaultInvalid, "no_rows", "Под строкой с названиями столбцов нет ни одной заполненной строки. Проверьте, тот ли лист стоит первым."}
+	ErrTooManyRows    = &Fault{FaultInvalid, "too_many_rows", "В файле больше %d строк. Разделите список на несколько файлов."}
+	ErrOpenQuote      = &Fault{FaultInvalid, "open_quote", "Кавычка в строке %d файла открыта и не закрыта. Закройте или удалите её и загрузите файл ещё раз."}
+	ErrTooManyBad     = &Fault{FaultInvalid, "too_many_bad_rows", "С ошибками %d из %d строк: больше %d %%. Ни одна строка не принята. Исправьте строки по протоколу и загрузите файл ещё раз."}
+	ErrAllBad         = &Fault{FaultInvalid, "no_good_rows", "Ни одну строку нельзя принять. Исправьте строки по протоколу и загрузите файл ещё раз."}
 
 	ErrDamaged     = &Fault{FaultInvalid, "file_damaged", "Файл повреждён и читается не до конца. Откройте его в Excel, сохраните как «Книга Excel (.xlsx)» и загрузите ещё раз."}
 	ErrZipBomb     = &Fault{FaultTooLarge, "file_unpacks_too_large", "Файл в распакованном виде больше допустимого. Разделите список на несколько файлов или сохраните как CSV."}

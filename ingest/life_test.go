@@ -353,8 +353,8 @@ func TestDryRunSaysWhatCheckingWouldAndStoresNothing(t *testing.T) {
 	if p.RecordNum != 3 || p.RecordNumSuccess != 2 || p.RecordNumWarning != 1 || p.Segments != 2 || len(p.ErrorRecords) != 2 {
 		t.Errorf("%+v", p)
 	}
-	if len(d.Columns) != 3 || d.Columns[0].Name != "phone" || d.Columns[1].Name != "" {
-		t.Errorf("%+v", d.Columns)
+	if len(p.Columns) != 3 || p.Columns[0].Name != "phone" || p.Columns[1].Name != "" {
+		t.Errorf("%+v", p.Columns)
 	}
 	_, err = h.Check(t.Context(), loader, listHeader(), strings.NewReader("СНИЛС\n1\n"))
 	wantFault(t, err, ErrNoPhoneColumn)

@@ -1,9 +1,6 @@
 package ingest
 
 import (
-	"encoding/xml"
-	"errors"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -15,51 +12,38 @@ type numberFormat struct {
 	date     bool
 	fixed    bool   // a fixed number of decimals
 	decimals int    // with fixed
+	percent  bool   // with fixed
 	mask     string // digits put into a mask, as for СНИЛС: "000-000-000 00"
 }
 
+// maxStyles is above what Excel itself allows, 65,490.
+const maxStyles = 100_000
+
 // numberFormats reads the cell styles (18.8.10) in the order cells refer to them.
 func (b *workbook) numberFormats() ([]numberFormat, error) {
-	d, ok, err := b.decoder("xl/styles.xml")
-	if err != nil || !ok {
+	x, err := b.open(b.stylesPart)
+	if err != nil || x == nil {
 		return nil, err
 	}
+	defer x.close()
 	custom := make(map[int]string)
 	var styles []numberFormat
-	inCells := false
-	for {
-		t, err := token(d)
-		if errors.Is(err, io.EOF) {
-			return styles, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		switch t := t.(type) {
-		case xml.StartElement:
-			switch t.Name.Local {
-			case "numFmt":
-				if id, err := strconv.Atoi(attr(t, "numFmtId")); err == nil {
-					custom[id] = attr(t, "formatCode")
-				}
-			case "cellXfs":
-				inCells = true
-			case "xf":
-				if !inCells {
-					continue
-				}
-				id, err := strconv.Atoi(attr(t, "numFmtId"))
-				if err != nil {
-					id = 0
-				}
-				styles = append(styles, formatOf(id, custom))
+	err = x.elements(func() error {
+		switch {
+		case x.is("numFmt"):
+			if id, err := strconv.Atoi(x.attr("numFmtId")); err == nil {
+				custom[id] = x.attr("formatCode")
 			}
-		case xml.EndElement:
-			if t.Name.Local == "cellXfs" {
-				inCells = false
-			}
+		case x.is("xf") && x.within("cellXfs"):
+			id, _ := strconv.Atoi(x.attr("numFmtId"))
+			styles = append(styles, formatOf(id, custom))
 		}
-	}
+		if len(styles)+len(custom) > maxStyles {
+			return ErrZipBomb
+		}
+		return nil
+	})
+	return styles, err
 }
 
 func formatOf(id int, custom map[int]string) numberFormat {
@@ -73,16 +57,28 @@ func formatOf(id int, custom map[int]string) numberFormat {
 		return numberFormat{fixed: true}
 	case id == 2 || id == 4:
 		return numberFormat{fixed: true, decimals: 2}
+	case id == 9 || id == 10:
+		return numberFormat{fixed: true, percent: true, decimals: 2 * (id - 9)}
+	case id == 37 || id == 38:
+		return numberFormat{fixed: true}
+	case id == 39 || id == 40:
+		return numberFormat{fixed: true, decimals: 2}
 	}
 	return numberFormat{}
 }
 
+// maxFormat is the longest code that Excel takes.
+const maxFormat = 255
+
 // parseFormat reads the first section of a format code.
 func parseFormat(code string) numberFormat {
+	if len(code) > 4*maxFormat {
+		return numberFormat{}
+	}
 	var mask strings.Builder
 	quoted, plain := false, true
 	digits, zeros, decimals := 0, 0, -1
-	date := false
+	date, percent, exponent := false, false, false
 	for i := 0; i < len(code); i++ {
 		c := code[i]
 		switch {
@@ -124,6 +120,10 @@ func parseFormat(code string) numberFormat {
 			decimals = 0
 		case strings.IndexByte("dDmMyYhHsS", c) >= 0:
 			date = true
+		case c == '%':
+			percent, plain = true, false
+		case c == 'E' || c == 'e':
+			exponent, plain = true, false
 		case c == ' ' || c == '-' || c == '(' || c == ')' || c == '+' || c == '/':
 			mask.WriteByte(c)
 		default: // thousands, per cent, exponent, General, text of any kind
@@ -132,21 +132,21 @@ func parseFormat(code string) numberFormat {
 		}
 	}
 	switch {
-	case date && digits == 0:
+	case date: // with digits, too: the thousandths of a second
 		return numberFormat{date: true}
+	case exponent: // it hides digits that the reader of a phone needs
+		return numberFormat{}
 	case plain && decimals < 0 && (zeros > 1 || digits > 4):
 		return numberFormat{mask: mask.String()}
-	case digits > 0 && decimals >= 0 && !strings.ContainsAny(code, "%Ee"):
-		return numberFormat{fixed: true, decimals: decimals}
-	case digits > 0 && !strings.ContainsAny(code, "%Ee"):
-		return numberFormat{fixed: true}
+	case digits > 0:
+		return numberFormat{fixed: true, percent: percent, decimals: min(max(decimals, 0), 30)}
 	}
 	return numberFormat{}
 }
 
 // show writes the stored number as the cell shows it, in the forms of this country: 01.02.2026, 12,5.
 func (f numberFormat) show(value string, date1904 bool) string {
-	n, err := strconv.ParseFloat(value, 64)
+	n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 	if err != nil || math.IsInf(n, 0) || math.IsNaN(n) {
 		return value
 	}
@@ -158,16 +158,52 @@ func (f numberFormat) show(value string, date1904 bool) string {
 		}
 	case f.mask != "" && whole && n >= 0:
 		return fillMask(f.mask, strconv.FormatFloat(n, 'f', 0, 64))
+	case f.fixed && f.percent:
+		return comma(rounded(n*100, f.decimals)) + "%"
 	case f.fixed:
-		return comma(strconv.FormatFloat(n, 'f', f.decimals, 64))
+		return comma(rounded(n, f.decimals))
 	}
 	if whole {
 		return strconv.FormatFloat(n, 'f', 0, 64)
 	}
-	return comma(strconv.FormatFloat(n, 'f', -1, 64))
+	return comma(strconv.FormatFloat(significant(n), 'f', -1, 64))
+}
+
+// significant keeps the fifteen digits that spreadsheets compute with.
+func significant(n float64) float64 {
+	v, err := strconv.ParseFloat(strconv.FormatFloat(n, 'g', 15, 64), 64)
+	if err != nil {
+		return n
+	}
+	return v
+}
+
+// rounded rounds halves away from zero, as spreadsheets do.
+func rounded(n float64, decimals int) string {
+	if scale := math.Pow10(decimals); math.Abs(n)*scale < 1e15 {
+		n = math.Round(significant(n*scale)) / scale
+	}
+	return strconv.FormatFloat(n, 'f', decimals, 64)
 }
 
 func comma(s string) string { return strings.Replace(s, ".", ",", 1) }
+
+// isoDate writes what a cell of type d holds (18.17.4) as other dates are shown.
+func isoDate(value string) string {
+	for _, layout := range [...]string{time.DateOnly, "2006-01-02T15:04:05", "2006-01-02T15:04", time.RFC3339} {
+		if at, err := time.Parse(layout, value); err == nil { // fractions of a second are taken, too
+			return dateShown(at)
+		}
+	}
+	return value
+}
+
+func dateShown(at time.Time) string {
+	if at.Hour() == 0 && at.Minute() == 0 && at.Second() == 0 {
+		return at.Format("02.01.2006")
+	}
+	return at.Format("02.01.2006 15:04")
+}
 
 // fillMask puts digits into the places of a mask from the right; what does not fit goes into the first place.
 func fillMask(mask, digits string) string {
@@ -217,8 +253,5 @@ func serialDate(n float64, date1904 bool) (string, bool) {
 		start = time.Date(1899, 12, 31, 0, 0, 0, 0, time.UTC)
 	}
 	at := start.AddDate(0, 0, int(days)).Add(time.Duration(seconds) * time.Second)
-	if seconds == 0 {
-		return at.Format("02.01.2006"), true
-	}
-	return at.Format("02.01.2006 15:04"), true
+	return dateShown(at), true
 }

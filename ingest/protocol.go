@@ -32,8 +32,11 @@ type Protocol struct {
 	RecordNumSuccess  int            `json:"record_num_success"`
 	RecordNumWarning  int            `json:"record_num_warning"`
 	Segments          int64          `json:"segments"`
-	Next              int            `json:"next,omitempty"` // the row to go on after; absent on the last page
-	ErrorRecords      []RecordResult `json:"error_records"`  // the last field: WriteProtocol streams it
+	Columns           []Column       `json:"columns,omitempty"` // what each was taken for, in their order; one without a name is template data
+	Missing           []string       `json:"missing,omitempty"` // fixed columns that the file does not have
+	Notes             []Note         `json:"notes,omitempty"`   // what was passed over or looks odd in the file as a whole
+	Next              int            `json:"next,omitempty"`    // the row to go on after; absent on the last page
+	ErrorRecords      []RecordResult `json:"error_records"`     // the last field: WriteProtocol streams it
 }
 
 // RecordResult is the verdict of one row; rows without a message are not listed.
@@ -235,20 +238,17 @@ func (s *Service) preview(ctx context.Context, l *List, want int) (Preview, erro
 		return Preview{}, err
 	}
 	file := &sealedFile{ctx: ctx, db: s.cfg.DB, key: key, list: l.No, file: c.file, size: c.size}
-	k, rows, pending, err := s.checkerFor(l, e, c, file)
+	k, rows, err := s.checkerFor(l, e, c, file)
 	if err != nil {
 		return Preview{}, file.cause(err)
 	}
 	for ctx.Err() == nil {
-		var row sheetRow
-		if len(pending) > 0 {
-			row, pending = pending[0], pending[1:]
-		} else if row, err = rows.Next(); errors.Is(err, io.EOF) {
-			return Preview{}, ErrRowNotFound
-		} else if err != nil {
-			return Preview{}, file.cause(err)
-		}
+		row, err := rows.Next()
 		switch {
+		case errors.Is(err, io.EOF):
+			return Preview{}, ErrRowNotFound
+		case err != nil:
+			return Preview{}, file.cause(err)
 		case row.No < want:
 			continue
 		case row.No > want:

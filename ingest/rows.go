@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 )
@@ -13,6 +14,24 @@ type sheetRow struct {
 	No    int      // as the sender counts: the row of the sheet, the record of the CSV; the header is counted too
 	Cells []string // in the order of columns; valid until the next call of Next
 	Long  bool     // over the limits: its cells are cut
+	// Merged has the column in which the cell of each column begins, of rows where the header may stand and cells are wider than a column.
+	Merged []int
+}
+
+// Note is something its sender should know of a file beside its rows.
+type Note struct {
+	Code   string `json:"code"`
+	Report string `json:"report"`
+}
+
+func noteOf(code, report string, n int) Note { return Note{code, fmt.Sprintf(report, n)} }
+
+// notesOf are a reader's notes, where it has any to make; whole only after its last row.
+func notesOf(r rowReader) []Note {
+	if n, ok := r.(interface{ notes() []Note }); ok {
+		return n.notes()
+	}
+	return nil
 }
 
 // rowReader hands out the rows that have a value, in order. Next returns io.EOF after the last, a *Fault when the file cannot be read
@@ -28,7 +47,7 @@ type Limits struct {
 	StringBytes   int64 // of a workbook's shared strings, which are held in memory; 256 MiB
 	RowBytes      int   // of one row; 256 KiB
 	FieldBytes    int   // of one cell; 32 KiB, which is more than a text may have
-	Columns       int   // 512; what stands further right is not read
+	Columns       int   // 512; a value further right is ErrTooManyColumns
 	Rows          int   // 5,000,000
 }
 
@@ -53,8 +72,8 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// openRows recognises a file by its content, never by its name, and returns its reader.
-func openRows(file io.ReaderAt, size int64, limits Limits) (rowReader, error) {
+// openRows recognises a file by its content, never by its name, and returns its reader. The titles only help to tell the separator.
+func openRows(file io.ReaderAt, size int64, limits Limits, t titles) (rowReader, error) {
 	if size > limits.FileBytes {
 		return nil, ErrTooLarge.with(limits.FileBytes >> 20)
 	}
@@ -72,7 +91,7 @@ func openRows(file io.ReaderAt, size int64, limits Limits) (rowReader, error) {
 		r, err := openXLSX(file, size, limits)
 		return orNil(r, err), err
 	}
-	r, err := openCSV(file, size, limits)
+	r, err := openCSV(file, size, limits, t)
 	return orNil(r, err), err
 }
 
@@ -102,17 +121,25 @@ func foreignFormat(file io.ReaderAt, size int64, head []byte) error {
 	if isDBF(head, size) {
 		return ErrFormatDBF
 	}
-	text := strings.ToLower(strings.TrimLeft(strings.TrimPrefix(string(head[:min(len(head), 1024)]), "\uFEFF"), " \t\r\n"))
+	text := strings.ToLower(strings.TrimLeft(headText(head), "\uFEFF \t\r\n"))
 	switch {
-	case strings.HasPrefix(text, "<html"), strings.HasPrefix(text, "<!doctype"), strings.HasPrefix(text, "<table"), strings.HasPrefix(text, "<head"),
-		strings.HasPrefix(text, "<meta"), strings.HasPrefix(text, "mime-version:"):
+	case strings.HasPrefix(text, "mime-version:"):
 		return ErrFormatHTML
-	case strings.HasPrefix(text, "<?xml") && strings.Contains(text, "<html"):
-		return ErrFormatHTML
-	case strings.HasPrefix(text, "<?xml"):
+	case strings.HasPrefix(text, "<?xml") && !strings.Contains(text, "<html"):
 		return ErrFormatXML
+	case strings.HasPrefix(text, "<"): // no title of a column begins so
+		return ErrFormatHTML
 	}
 	return nil
+}
+
+// headText is the beginning of a text in whichever encoding markup may come.
+func headText(head []byte) string {
+	if enc, ok := utf16By(head); ok {
+		b, _ := io.ReadAll(decodeText(bytes.NewReader(head), enc))
+		return string(b)
+	}
+	return string(head)
 }
 
 // compoundFault tells a workbook behind a password from an old XLS: both are OLE compound files ([MS-CFB]), the first keeps the sealed

@@ -84,11 +84,11 @@ func TestSamplesGetTheVerdictsOfTheManifest(t *testing.T) {
 // numbersAskFor holds the phones of a sample against the simulator's table.
 func numbersAskFor(t *testing.T, s *fixtures.Sample, file []byte) {
 	t.Helper()
-	rows, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
+	rows, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits, titles{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, pending, err := readHeader(rows)
+	head, rows, err := readHeader(rows, titles{})
 	if err != nil {
 		return
 	}
@@ -97,10 +97,8 @@ func numbersAskFor(t *testing.T, s *fixtures.Sample, file []byte) {
 		expected[r.Row] = r
 	}
 	for {
-		var row sheetRow
-		if len(pending) > 0 {
-			row, pending = pending[0], pending[1:]
-		} else if row, err = rows.Next(); err != nil {
+		row, err := rows.Next()
+		if err != nil {
 			return
 		}
 		phone, err := citizen.ParsePhone(head.value(row.Cells, fieldPhone))
@@ -162,16 +160,14 @@ func TestSampleTerritoriesAreOfElevenOffsets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits)
+	r, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits, titles{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, pending, err := readHeader(r)
-	for ; err == nil; pending = pending[min(1, len(pending)):] {
+	h, r, err := readHeader(r, titles{})
+	for err == nil {
 		var row sheetRow
-		if len(pending) > 0 {
-			row = pending[0]
-		} else if row, err = r.Next(); err != nil {
+		if row, err = r.Next(); err != nil {
 			break
 		}
 		for _, l := range citizen.TerritoryZones(h.value(row.Cells, fieldOKTMO)).Locations() {

@@ -104,20 +104,18 @@ func (s sieve) again(h uint64) bool {
 const everythingBelow = 8 << 20
 
 // lookAhead reads a large file once for the ids and phones that occur more than once, or look like it.
-func (c *checker) lookAhead(rows rowReader, pending []sheetRow, size int64) error {
+func (c *checker) lookAhead(rows rowReader, size int64) error {
 	sieves := [2]sieve{newSieve(size / 4), newSieve(size / 4)}
 	c.phones.suspects = newHashTable()
 	if c.ids != nil {
 		c.ids.suspects = newHashTable()
 	}
 	for {
-		var row sheetRow
-		var err error
-		if len(pending) > 0 {
-			row, pending = pending[0], pending[1:]
-		} else if row, err = rows.Next(); errors.Is(err, io.EOF) {
+		row, err := rows.Next()
+		if errors.Is(err, io.EOF) {
 			return nil
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
 		}
 		if c.ids != nil {

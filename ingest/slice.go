@@ -38,27 +38,36 @@ const shortestRow = 16
 // totals of a whole file.
 type totals struct{ rows, accepted int }
 
+// fault is why a file is not taken though it could be read to its end; nil when it is.
+func (t totals) fault(badShare int) *Fault {
+	switch {
+	case t.rows == 0:
+		return ErrNoRows
+	case t.accepted == 0:
+		return ErrAllBad
+	case (t.rows-t.accepted)*100 > t.rows*badShare:
+		return ErrTooManyBad.with(t.rows-t.accepted, t.rows, badShare)
+	}
+	return nil
+}
+
 // read gives the rows of a file their verdicts and hands them on in slices; those of parts that are admitted already are only counted.
 func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *sealedFile, parts partsDone, out chan<- *slice) (totals, error) {
 	var t totals
-	k, rows, pending, err := s.checkerFor(l, e, c, file)
+	k, rows, err := s.checkerFor(l, e, c, file)
 	if err != nil {
 		return t, err
 	}
 	if c.size > everythingBelow {
-		if err := s.lookAhead(k, c, file); err != nil {
+		_, again, err := s.openList(c, file)
+		if err == nil {
+			err = k.lookAhead(again, c.size)
+		}
+		if err != nil {
 			return t, err
 		}
 	}
 	ordinal := parts.next
-	next := func() (sheetRow, error) {
-		if len(pending) > 0 {
-			row := pending[0]
-			pending = pending[1:]
-			return row, nil
-		}
-		return rows.Next()
-	}
 	for no := 1; ; no++ {
 		done, admitted := parts.of[no]
 		size := s.cfg.SliceRows
@@ -71,7 +80,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 		}
 		ended := false
 		for sl.rows < size {
-			row, err := next()
+			row, err := rows.Next()
 			if errors.Is(err, io.EOF) {
 				ended = true
 				break
@@ -146,50 +155,40 @@ func (sl *slice) add(r *dispatch.Row) {
 	sl.buf = b
 }
 
-// checkerFor opens the file and makes the checker of its rows; pending are rows that were read while the header was looked for.
-func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k *checker, rows rowReader, pending []sheetRow, err error) {
+// checkerFor opens the file and makes the checker of its rows.
+func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k *checker, rows rowReader, err error) {
 	snapshot := s.cfg.Catalog()
 	rules, err := snapshot.Rules(c.at)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	k = &checker{catalog: snapshot, rules: rules, at: c.at, agency: l.Agency, region: e.Region, envelope: &e.Header, segments: s.cfg.MaxSegments,
 		routes: s.cfg.Routes, test: l.Test, lane: laneOf(l), filled: l.Tests != uuid.Nil}
 	if l.Template != "" {
 		template, ok := snapshot.Template(l.Template, l.TemplateVersion)
 		if !ok {
-			return nil, nil, nil, ErrUnknownTemplate
+			return nil, nil, ErrUnknownTemplate
 		}
 		k.template = template
 	}
-	if c.format == formatTable {
-		rows, k.header, err = openTable(file, c.size)
-	} else {
-		if rows, err = openRows(file, c.size, s.cfg.Limits); err == nil {
-			k.header, pending, err = readHeader(rows)
-		}
-	}
-	if err != nil {
-		return nil, nil, nil, err
+	if k.header, rows, err = s.openList(c, file); err != nil {
+		return nil, nil, err
 	}
 	k.ready()
-	return k, rows, pending, k.templateFault()
+	return k, rows, k.templateFault()
 }
 
-// lookAhead reads the file once more than needed, and the memory of its rows is bounded for it.
-func (s *Service) lookAhead(k *checker, c claim, file io.ReaderAt) error {
-	var rows rowReader
-	var pending []sheetRow
-	var err error
+// openList opens a list's file, or its rows that came as JSON, at the first row under the header.
+func (s *Service) openList(c claim, file io.ReaderAt) (*header, rowReader, error) {
 	if c.format == formatTable {
-		rows, _, err = openTable(file, c.size)
-	} else if rows, err = openRows(file, c.size, s.cfg.Limits); err == nil {
-		_, pending, err = readHeader(rows)
+		rows, h, err := openTable(file, c.size)
+		return h, rows, err
 	}
+	rows, err := openRows(file, c.size, s.cfg.Limits, titles{})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	return k.lookAhead(rows, pending, c.size)
+	return readHeader(rows, titles{})
 }
 
 func laneOf(l *List) int16 {

@@ -1,10 +1,6 @@
 package ingest
 
-import (
-	"strings"
-
-	"ekc/catalog"
-)
+import "ekc/catalog"
 
 // field is a fixed column of CONTRACTS 1.
 type field uint8
@@ -36,6 +32,9 @@ const (
 	fieldCount
 )
 
+// ofDigits are the fields whose own parser says which characters belong into them: phone books put marks of direction around a number.
+func (f field) ofDigits() bool { return f >= fieldPhone && f <= fieldSNILS }
+
 // headerRows is how far down the header may stand.
 const headerRows = 10
 
@@ -47,15 +46,16 @@ type fixedTitle struct {
 }
 
 var fixedTitles = []fixedTitle{
-	{fieldPhone, "phone", []string{"Телефон", "Тел.", "Номер телефона", "Мобильный", "Моб. тел.", "Мобильный телефон", "Телефон 1", "Сотовый"}},
+	{fieldPhone, "phone", []string{"Телефон", "Тел.", "Номер телефона", "Мобильный", "Моб. тел.", "Мобильный телефон", "Моб. телефон",
+		"Номер мобильного телефона", "Телефон 1", "Сотовый", "Сотовый телефон", "Контактный телефон", "Телефон получателя"}},
 	{fieldPhone2, "phone_2", []string{"Телефон 2"}},
 	{fieldPhone3, "phone_3", []string{"Телефон 3"}},
-	{fieldSNILS, "snils", []string{"СНИЛС"}},
-	{fieldFullName, "full_name", []string{"ФИО", "Фамилия Имя Отчество"}},
-	{fieldFamily, "family_name", []string{"Фамилия"}},
-	{fieldFirst, "first_name", []string{"Имя"}},
-	{fieldPatronymic, "patronymic", []string{"Отчество"}},
-	{fieldBirthDate, "birth_date", []string{"Дата рождения"}},
+	{fieldSNILS, "snils", []string{"СНИЛС", "СНИЛС получателя", "SNILS_recip"}},
+	{fieldFullName, "full_name", []string{"ФИО", "Фамилия Имя Отчество", "ФИО получателя"}},
+	{fieldFamily, "family_name", []string{"Фамилия", "FamilyName_recip"}},
+	{fieldFirst, "first_name", []string{"Имя", "Name_recip"}},
+	{fieldPatronymic, "patronymic", []string{"Отчество", "Patronymic_recip"}},
+	{fieldBirthDate, "birth_date", []string{"Дата рождения", "BirthDate_recip"}},
 	{fieldLifeEvent, "life_event", []string{"Код события", "Событие"}},
 	{fieldEventDate, "event_date", []string{"Дата события"}},
 	{fieldMeasure, "measure", []string{"Код меры", "Мера"}},
@@ -91,88 +91,32 @@ var titleIndex = func() map[string]field {
 	return index
 }()
 
-// countTitles is how many cells name a fixed column.
-func countTitles(cells []string) int {
+// titles tells fixed columns by their titles: by those of a mapping first, then by ours.
+type titles struct{ mapped map[string]field }
+
+// field is what a column of this title is, and whether a mapping says so.
+func (t titles) field(title string) (f field, mapped bool) {
+	key := catalog.Fold(title)
+	if key == "" {
+		return fieldNone, false
+	}
+	if f, mapped = t.mapped[key]; !mapped {
+		f = titleIndex[key]
+	}
+	return f, mapped
+}
+
+// count is how many fixed columns the cells name.
+func (t titles) count(cells []string) int {
+	var named [fieldCount]bool
 	n := 0
 	for _, c := range cells {
-		if titleIndex[catalog.Fold(c)] != fieldNone {
+		if f, _ := t.field(c); f != fieldNone && !named[f] {
+			named[f] = true
 			n++
 		}
 	}
 	return n
-}
-
-// Column is one column of a file: its own title, and what it was taken for; Name is empty when it is only template data.
-type Column struct {
-	Title string `json:"title"`
-	Name  string `json:"name,omitempty"`
-}
-
-// header says where each fixed column stands.
-type header struct {
-	row     int
-	columns []Column
-	at      [fieldCount]int // index of the column, -1 when there is none
-}
-
-func (h *header) has(f field) bool { return h.at[f] >= 0 }
-
-// value is the row's cell under a fixed title, trimmed.
-func (h *header) value(cells []string, f field) string {
-	i := h.at[f]
-	if i < 0 || i >= len(cells) {
-		return ""
-	}
-	return strings.TrimSpace(cells[i])
-}
-
-// readHeader reads up to the header: the row among the first ten that names most fixed columns. Rows above the header are not rows of the list.
-func readHeader(r rowReader) (*header, []sheetRow, error) {
-	var seen []sheetRow
-	best, most := -1, 0
-	for len(seen) < headerRows {
-		row, err := r.Next()
-		if err != nil {
-			if fault, end := isEnd(err); !end {
-				return nil, nil, fault
-			}
-			break
-		}
-		if row.No > headerRows {
-			seen = append(seen, keep(row))
-			break
-		}
-		seen = append(seen, keep(row))
-		if n := countTitles(row.Cells); n > most {
-			best, most = len(seen)-1, n
-		}
-	}
-	switch {
-	case len(seen) == 0:
-		return nil, nil, ErrEmptyFile
-	case best < 0:
-		return nil, nil, ErrNoHeader
-	}
-	h := &header{row: seen[best].No}
-	for i := range h.at {
-		h.at[i] = -1
-	}
-	for i, title := range seen[best].Cells {
-		title = strings.TrimSpace(title)
-		column := Column{Title: title}
-		if f := titleIndex[catalog.Fold(title)]; f != fieldNone {
-			if h.at[f] >= 0 {
-				return nil, nil, ErrColumnTwice.with(titleOf(f), h.at[f]+1, i+1)
-			}
-			h.at[f] = i
-			column.Name = fieldNames[f]
-		}
-		h.columns = append(h.columns, column)
-	}
-	if !h.has(fieldPhone) {
-		return nil, nil, ErrNoPhoneColumn
-	}
-	return h, seen[best+1:], nil
 }
 
 func titleOf(f field) string {
@@ -182,10 +126,4 @@ func titleOf(f field) string {
 		}
 	}
 	return ""
-}
-
-// keep copies a row whose cells the reader will use again.
-func keep(row sheetRow) sheetRow {
-	row.Cells = append([]string(nil), row.Cells...)
-	return row
 }

@@ -226,14 +226,7 @@ func (s *Service) checkList(ctx context.Context, c claim) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case total.rows == 0:
-		fault = ErrNoRows
-	case total.accepted == 0:
-		fault = ErrAllBad
-	case (total.rows-total.accepted)*100 > total.rows*rules.BadShare:
-		fault = ErrTooManyBad.with(total.rows-total.accepted, total.rows, rules.BadShare)
-	}
+	fault = total.fault(rules.BadShare)
 	ended := context.WithoutCancel(ctx)
 	if fault != nil {
 		return s.reject(ended, c, l, fault, total)

@@ -2,38 +2,62 @@ package ingest
 
 import (
 	"archive/zip"
-	"encoding/xml"
+	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"path"
-	"regexp"
-	"strconv"
 	"strings"
 )
 
-// workbook is the zip container with its parts by name.
+// workbook is the zip container with its parts by name, and what xl/workbook.xml says of them.
 type workbook struct {
-	parts  map[string]*zip.File
-	limits Limits
-	date04 bool
-	sheets []sheetRef
+	parts       map[string]*zip.File
+	limits      Limits
+	date04      bool
+	sheet       string // part of the first worksheet that is shown
+	others      int    // worksheets that are shown beside it
+	hidden      int    // and that are not
+	stringsPart string
+	stylesPart  string
 }
 
-type sheetRef struct {
-	part    string
-	visible bool
+const (
+	// More than any book of a list has.
+	maxParts     = 10_000
+	maxRelations = 10_000
+	maxSheets    = 10_000
+	// maxDirectory bounds what archive/zip reads, and so holds, of the directory, which may claim to be as long as the file.
+	maxDirectory = 8 << 20
+)
+
+// budget lets so many bytes be read.
+type budget struct {
+	io.ReaderAt
+	left int64
+}
+
+var errBudget = errors.New("more was read than the budget lets")
+
+func (b *budget) ReadAt(p []byte, off int64) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errBudget
+	}
+	return b.ReaderAt.ReadAt(p, off)
 }
 
 func openWorkbook(file io.ReaderAt, size int64, limits Limits) (*workbook, error) {
-	z, err := zip.NewReader(file, size)
-	if err != nil {
+	in := &budget{file, maxDirectory}
+	z, err := zip.NewReader(in, size)
+	switch {
+	case errors.Is(err, errBudget):
+		return nil, ErrZipBomb
+	case err != nil:
 		return nil, ErrDamaged
-	}
-	b := &workbook{parts: make(map[string]*zip.File, len(z.File)), limits: limits}
-	if len(z.File) > 10_000 {
+	case len(z.File) > maxParts:
 		return nil, ErrZipBomb
 	}
+	in.left = 1 << 62
+	b := &workbook{parts: make(map[string]*zip.File, len(z.File)), limits: limits}
 	var total uint64
 	for _, f := range z.File {
 		name := f.Name
@@ -72,245 +96,122 @@ func openWorkbook(file io.ReaderAt, size int64, limits Limits) (*workbook, error
 	return b, b.readWorkbook()
 }
 
-// decoder opens a part for reading; its bytes are bounded by the declared size, which archive/zip enforces.
-func (b *workbook) decoder(name string) (*xml.Decoder, bool, error) {
-	f := b.parts[strings.ToLower(name)]
+// part finds a part by its name, which is compared without case (ECMA-376 part 2, 6.2.2.3).
+func (b *workbook) part(name string) *zip.File { return b.parts[strings.ToLower(name)] }
+
+// open opens a part for reading; nil when there is no such part. Its bytes are bounded by the declared size, which archive/zip enforces.
+func (b *workbook) open(name string) (*xmlScanner, error) {
+	f := b.part(name)
 	if f == nil {
-		return nil, false, nil
+		return nil, nil
 	}
 	in, err := f.Open()
 	if err != nil {
-		return nil, true, ErrDamaged
-	}
-	return newDecoder(in), true, nil
-}
-
-func newDecoder(in io.Reader) *xml.Decoder {
-	d := xml.NewDecoder(in)
-	d.CharsetReader = func(label string, _ io.Reader) (io.Reader, error) {
-		return nil, fmt.Errorf("part in %s, not in UTF-8", label)
-	}
-	return d
-}
-
-// token is the next token of a part. Its error is io.EOF at the end and a *Fault otherwise.
-func token(d *xml.Decoder) (xml.Token, error) {
-	t, err := d.RawToken()
-	switch {
-	case err == nil:
-		if _, ok := t.(xml.Directive); ok {
-			return nil, ErrDoctype
-		}
-		return t, nil
-	case errors.Is(err, io.EOF):
-		return nil, io.EOF
-	default:
 		return nil, ErrDamaged
 	}
+	return newXMLScanner(in), nil
 }
 
-func attr(e xml.StartElement, local string) string {
-	for _, a := range e.Attr {
-		if a.Name.Local == local {
-			return a.Value
-		}
-	}
-	return ""
-}
-
-// readWorkbook reads xl/workbook.xml (18.2.27) and its relationships.
+// readWorkbook reads the part that names the sheets (18.2.27), and where the package keeps what they need.
 func (b *workbook) readWorkbook() error {
-	root, err := b.rootPart()
+	top, err := b.relationships("")
 	if err != nil {
 		return err
 	}
-	targets, err := b.relationships(root)
+	root := top.first("officeDocument", "xl/workbook.xml")
+	related, err := b.relationships(root)
 	if err != nil {
 		return err
 	}
-	d, ok, err := b.decoder(root)
+	folder := path.Dir(root)
+	b.stringsPart = related.first("sharedStrings", path.Join(folder, "sharedStrings.xml"))
+	b.stylesPart = related.first("styles", path.Join(folder, "styles.xml"))
+	x, err := b.open(root)
 	if err != nil {
 		return err
 	}
-	if !ok {
+	if x == nil {
 		return ErrFormatOther
 	}
-	for {
-		t, err := token(d)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		e, ok := t.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		switch e.Name.Local {
-		case "workbookPr":
-			b.date04 = isTrue(attr(e, "date1904"))
-		case "sheet":
-			state := attr(e, "state")
-			var id string
-			for _, a := range e.Attr {
-				if a.Name.Local == "id" && a.Name.Space != "" {
-					id = a.Value
-				}
+	defer x.close()
+	isBook, sheets := false, 0
+	err = x.elements(func() error {
+		switch {
+		case x.is("workbook"):
+			isBook = true
+		case x.is("workbookPr"):
+			b.date04 = isTrue(x.attr("date1904"))
+		case x.is("sheet"):
+			if sheets++; sheets > maxSheets {
+				return ErrZipBomb
 			}
-			b.sheets = append(b.sheets, sheetRef{part: targets[id].part, visible: (state == "" || state == "visible") && targets[id].worksheet})
+			state := x.attr("state")
+			to := related[x.prefixed("id")]
+			switch {
+			case to.kind != "worksheet":
+			case state != "" && state != "visible":
+				b.hidden++
+			case b.sheet == "":
+				b.sheet = to.part
+			default:
+				b.others++
+			}
 		}
+		return nil
+	})
+	if err == nil && !isBook {
+		return ErrFormatOther
 	}
+	return err
 }
 
-type target struct {
-	part      string
-	worksheet bool
-}
+// target is what a relationship leads to; kind is the last word of its type.
+type target struct{ part, kind string }
 
-// rootPart is the part that the package names as its office document; almost always xl/workbook.xml.
-func (b *workbook) rootPart() (string, error) {
-	targets, err := b.relationships("")
-	if err != nil {
-		return "", err
-	}
-	for _, t := range targets {
-		if strings.HasSuffix(t.part, "workbook.xml") {
-			return t.part, nil
+type relations map[string]target
+
+// first is the part of a kind, of several the first by name, or the usual one where the package names none.
+func (r relations) first(kind, usual string) string {
+	found := ""
+	for _, t := range r {
+		if t.kind == kind && (found == "" || t.part < found) {
+			found = t.part
 		}
 	}
-	return "xl/workbook.xml", nil
+	return cmp.Or(found, usual)
 }
 
 // relationships reads the targets of a part's relationships by id (ECMA-376 part 2, 9.3); of the package itself for "".
-func (b *workbook) relationships(part string) (map[string]target, error) {
+func (b *workbook) relationships(part string) (relations, error) {
 	folder, file := path.Split(part)
-	d, ok, err := b.decoder(folder + "_rels/" + file + ".rels")
-	if err != nil || !ok {
+	x, err := b.open(folder + "_rels/" + file + ".rels")
+	if err != nil || x == nil {
 		return nil, err
 	}
-	targets := make(map[string]target)
-	for {
-		t, err := token(d)
-		if errors.Is(err, io.EOF) {
-			return targets, nil
+	defer x.close()
+	targets := make(relations)
+	return targets, x.elements(func() error {
+		if !x.is("Relationship") {
+			return nil
 		}
-		if err != nil {
-			return nil, err
+		kind, to := path.Base(x.attr("Type")), x.attr("Target")
+		switch kind {
+		case "vbaProject", "xlMacrosheet", "xlIntlMacrosheet":
+			return ErrMacros
+		case "externalLink", "externalLinkPath":
+			return ErrLinks
 		}
-		e, ok := t.(xml.StartElement)
-		if !ok || e.Name.Local != "Relationship" {
-			continue
-		}
-		kind, to := attr(e, "Type"), attr(e, "Target")
-		if attr(e, "TargetMode") == "External" {
-			if strings.HasSuffix(kind, "/externalLinkPath") {
-				return nil, ErrLinks
-			}
-			continue
+		if x.attr("TargetMode") == "External" {
+			return nil
 		}
 		if strings.HasPrefix(to, "/") {
 			to = to[1:]
 		} else {
 			to = path.Join(folder, to)
 		}
-		targets[attr(e, "Id")] = target{part: to, worksheet: strings.HasSuffix(kind, "/worksheet")}
-	}
-}
-
-func (b *workbook) firstVisibleSheet() (*zip.File, error) {
-	for _, s := range b.sheets {
-		if !s.visible {
-			continue
+		if targets[x.attr("Id")] = (target{to, kind}); len(targets) > maxRelations {
+			return ErrZipBomb
 		}
-		f := b.parts[strings.ToLower(s.part)]
-		if f == nil {
-			return nil, ErrDamaged
-		}
-		return f, nil
-	}
-	return nil, ErrNoSheet
-}
-
-// sharedStrings reads the table of strings (18.4.9), phonetic runs left out.
-func (b *workbook) sharedStrings() ([]string, error) {
-	d, ok, err := b.decoder("xl/sharedStrings.xml")
-	if err != nil || !ok {
-		return nil, err
-	}
-	var all []string
-	var total int64
-	for {
-		t, err := token(d)
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if e, ok := t.(xml.StartElement); ok && e.Name.Local == "si" {
-			s, err := richText(d, "si", b.limits.FieldBytes)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, s)
-			if total += int64(len(s)) + 16; total > b.limits.StringBytes {
-				return nil, ErrZipBomb
-			}
-		}
-	}
-}
-
-// richText joins the text of an element that holds t, or runs of t, up to its end.
-func richText(d *xml.Decoder, end string, most int) (string, error) {
-	var b []byte
-	inText, phonetic := false, 0
-	for {
-		t, err := token(d)
-		if err != nil {
-			return "", damagedAtEnd(err)
-		}
-		switch t := t.(type) {
-		case xml.StartElement:
-			inText = t.Name.Local == "t"
-			if t.Name.Local == "rPh" {
-				phonetic++
-			}
-		case xml.CharData:
-			if inText && phonetic == 0 && len(b) <= most {
-				b = append(b, t...)
-			}
-		case xml.EndElement:
-			inText = false
-			switch t.Name.Local {
-			case "rPh":
-				phonetic--
-			case end:
-				return unescapeXML(string(b)), nil
-			}
-		}
-	}
-}
-
-var escapedChar = regexp.MustCompile(`_x([0-9A-Fa-f]{4})_`)
-
-// unescapeXML turns _x000D_ and its like (22.9.2.19) into the characters they stand for.
-func unescapeXML(s string) string {
-	if !strings.Contains(s, "_x") {
-		return s
-	}
-	return escapedChar.ReplaceAllStringFunc(s, func(m string) string {
-		n, err := strconv.ParseUint(m[2:6], 16, 16)
-		if err != nil {
-			return m
-		}
-		return string(rune(n))
+		return nil
 	})
-}
-
-func damagedAtEnd(err error) error {
-	if errors.Is(err, io.EOF) {
-		return ErrDamaged
-	}
-	return err
 }

@@ -1,267 +1,249 @@
 package ingest
 
 import (
-	"archive/zip"
-	"bytes"
-	"encoding/xml"
 	"errors"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 )
 
-// xlsxReader reads one worksheet (ECMA-376 part 1, 18.3) as a stream. The part was inflated to its end, its CRC and closing tag
-// checked and its rows counted before the first row is handed out, so that a damaged sheet is refused, not halved.
+// xlsxReader reads one worksheet (ECMA-376 part 1, 18.3) as a stream. The part was inflated to its end, its CRC and its tags checked and
+// its rows counted before the first row is handed out, so that a damaged sheet is refused, not halved.
 //
 // It reads the parts by itself: excelize writes a part it finds large to the temporary folder, where nothing personal may lie, or holds
 // the whole of it in memory.
 type xlsxReader struct {
-	dec     *xml.Decoder
+	x       *xmlScanner
 	limits  Limits
-	strings []string
+	strings *sharedStrings
 	styles  []numberFormat
 	date04  bool
+	outline sheetOutline
+	merged  mergedCells
+	others  int // other sheets that are shown
+	decoys  int // and that are not
 
-	hidden map[int]bool // columns, from 0
-	rows   int          // <row> elements handed out or skipped
-	want   int          // <row> elements the check counted
-	last   int          // number of the last row
-	cells  []string
-	long   bool
+	rows int // <row> elements handed out or skipped
+	last int // number of the last row
+	done bool
+
+	cells []string
+	text  []byte // values of the row that are not in the table of strings, one after another
+	spans []span // where in text each lies, and its column
+	value []byte
+	long  bool
+	wide  bool // a value stands further right than is read
+
+	hiddenRows    int
+	hiddenColumns map[int]bool // those that had a value
 }
+
+type span struct{ column, from, to int }
 
 func openXLSX(file io.ReaderAt, size int64, limits Limits) (*xlsxReader, error) {
 	book, err := openWorkbook(file, size, limits)
 	if err != nil {
 		return nil, err
 	}
-	sheet, err := book.firstVisibleSheet()
-	if err != nil {
-		return nil, err
+	if book.sheet == "" {
+		return nil, ErrNoSheet
 	}
-	r := &xlsxReader{limits: limits, date04: book.date04, hidden: map[int]bool{}}
+	r := &xlsxReader{limits: limits, date04: book.date04, others: book.others, decoys: book.hidden, hiddenColumns: make(map[int]bool)}
 	if r.strings, err = book.sharedStrings(); err != nil {
 		return nil, err
 	}
 	if r.styles, err = book.numberFormats(); err != nil {
 		return nil, err
 	}
-	if r.want, err = verifySheet(sheet, limits); err != nil {
+	if r.outline, err = book.verifySheet(); err != nil {
 		return nil, err
 	}
-	in, err := sheet.Open()
-	if err != nil {
-		return nil, ErrDamaged
-	}
-	r.dec = newDecoder(in)
-	return r, nil
+	r.merged.of(r.outline.merges, limits.Columns)
+	r.x, err = book.open(book.sheet)
+	return r, err
 }
 
 func isTrue(s string) bool { return s == "1" || s == "true" }
 
-var rootTag = regexp.MustCompile(`<([A-Za-z_][\w.-]*:)?worksheet[\s>]`)
-
-// verifySheet inflates the part to its end, which checks its size and CRC, demands </sheetData>, and counts the rows.
-func verifySheet(f *zip.File, limits Limits) (rows int, err error) {
-	in, err := f.Open()
-	if err != nil {
-		return 0, ErrDamaged
-	}
-	defer in.Close()
-	const tail = 64 // longer than any tag looked for
-	buf := make([]byte, 0, 256<<10)
-	var rowTag, endTag []byte
-	ended, self := false, false
-	for first := true; ; first = false {
-		n, err := io.ReadFull(in, buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !last {
-			return 0, ErrDamaged
-		}
-		if first {
-			m := rootTag.FindSubmatch(buf)
-			if m == nil {
-				return 0, ErrDamaged
-			}
-			rowTag = append([]byte("<"), append(m[1], "row"...)...)
-			endTag = append([]byte("</"), append(m[1], "sheetData>"...)...)
-			self = bytes.Contains(buf, append([]byte("<"), append(m[1], "sheetData/>"...)...))
-		}
-		if bytes.Contains(buf, []byte("<!DOCTYPE")) {
-			return 0, ErrDoctype
-		}
-		// What starts within the tail is counted with the next piece.
-		limit := len(buf)
-		if !last {
-			limit -= tail
-		}
-		for at := 0; ; {
-			i := bytes.Index(buf[at:], rowTag)
-			if i < 0 || at+i >= limit {
-				break
-			}
-			at += i + len(rowTag)
-			if at < len(buf) && bytes.IndexByte([]byte(" \t\r\n/>"), buf[at]) >= 0 {
-				rows++
-			}
-		}
-		ended = ended || bytes.Contains(buf, endTag)
-		if last {
-			break
-		}
-		buf = buf[:copy(buf[:cap(buf)], buf[limit:])]
-	}
-	if !ended && !(self && rows == 0) {
-		return 0, ErrDamaged
-	}
-	if rows > limits.Rows+2_000_000 { // rows without a value are not counted against the limit, but have their own
-		return 0, ErrTooManyRows.with(limits.Rows)
-	}
-	return rows, nil
-}
-
-// Next returns the next row that has a value and is not hidden.
+// Next returns the next row that has a value of its own and is not hidden.
 func (r *xlsxReader) Next() (sheetRow, error) {
-	for {
-		t, err := token(r.dec)
-		if errors.Is(err, io.EOF) {
-			if r.rows != r.want {
-				return sheetRow{}, ErrDamaged
-			}
-			return sheetRow{}, io.EOF
-		}
-		if err != nil {
+	for !r.done {
+		if err := r.x.next(); err != nil {
 			return sheetRow{}, err
 		}
-		e, ok := t.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		switch e.Name.Local {
-		case "col":
-			if isTrue(attr(e, "hidden")) {
-				from, err1 := strconv.Atoi(attr(e, "min"))
-				to, err2 := strconv.Atoi(attr(e, "max"))
-				for c := from; err1 == nil && err2 == nil && c <= to && c <= r.limits.Columns; c++ {
-					r.hidden[c-1] = true
-				}
+		switch {
+		case r.x.kind == xmlEOF, r.x.kind == xmlEnd && r.x.is("sheetData"):
+			r.done = true
+			r.x.close()
+			if r.rows != r.outline.rows {
+				return sheetRow{}, ErrDamaged
 			}
-		case "row":
-			no, err := r.rowNumber(e)
+		case r.x.kind == xmlStart && r.x.is("row") && r.x.within("sheetData"):
+			hidden := isTrue(r.x.attr("hidden"))
+			no, err := r.rowNumber()
 			if err != nil {
 				return sheetRow{}, err
 			}
-			if err := r.readRow(); err != nil {
+			if err := r.readRow(no); err != nil {
 				return sheetRow{}, err
 			}
-			if isTrue(attr(e, "hidden")) || !r.long && blank(r.cells) {
-				continue
+			switch own := r.long || r.wide || r.spread(no); {
+			case !own:
+			case hidden:
+				r.hiddenRows++
+			case r.wide:
+				return sheetRow{}, ErrTooManyColumns.with(r.limits.Columns)
+			default:
+				row := sheetRow{No: no, Cells: r.cells, Long: r.long}
+				if no <= headerRows {
+					row.Merged = r.merged.across(len(r.cells))
+				}
+				return row, nil
 			}
-			return sheetRow{No: no, Cells: r.cells, Long: r.long}, nil
 		}
 	}
+	return sheetRow{}, io.EOF
 }
 
-func (r *xlsxReader) rowNumber(e xml.StartElement) (int, error) {
+func (r *xlsxReader) rowNumber() (int, error) {
 	r.rows++
 	no := r.last + 1
-	if s := attr(e, "r"); s != "" {
+	if s := r.x.attr("r"); s != "" {
 		n, err := strconv.Atoi(s)
-		if err != nil || n <= r.last || n > 1<<20 {
+		if err != nil || n <= r.last {
 			return 0, ErrDamaged
 		}
 		no = n
+	}
+	if no > maxSheetRows {
+		return 0, ErrDamaged
 	}
 	r.last = no
 	return no, nil
 }
 
 // readRow reads the cells up to the row's end.
-func (r *xlsxReader) readRow() error {
-	r.cells, r.long = r.cells[:0], false
+func (r *xlsxReader) readRow(no int) error {
+	r.cells, r.text, r.spans, r.long, r.wide = r.cells[:0], r.text[:0], r.spans[:0], false, false
 	column, size := -1, 0
 	for {
-		t, err := token(r.dec)
-		if err != nil {
-			return damagedAtEnd(err)
+		if err := r.x.next(); err != nil {
+			return err
 		}
-		switch t := t.(type) {
-		case xml.EndElement:
-			if t.Name.Local == "row" {
-				return nil
+		switch {
+		case r.x.kind == xmlEnd && r.x.is("row"):
+			all := string(r.text)
+			for _, s := range r.spans {
+				r.cells[s.column] = all[s.from:s.to]
 			}
-		case xml.StartElement:
-			if t.Name.Local != "c" {
-				continue
+			return nil
+		case r.x.kind != xmlStart || !r.x.is("c"):
+			continue
+		}
+		column++
+		if ref := r.x.rawAttr("r", false); len(ref) > 0 {
+			c, _, ok := cellOf(string(ref))
+			if !ok || c < column {
+				return ErrDamaged
 			}
-			column++
-			if ref := attr(t, "r"); ref != "" {
-				c, ok := columnOf(ref)
-				if !ok || c < column {
-					return ErrDamaged
-				}
-				column = c
-			}
-			value, err := r.readCell(t)
-			if err != nil {
-				return err
-			}
-			if column >= r.limits.Columns || r.hidden[column] || value == "" {
-				continue
-			}
-			if len(value) > r.limits.FieldBytes || size+len(value) > r.limits.RowBytes {
-				r.long = true
-				continue
-			}
-			size += len(value)
+			column = c
+		}
+		from := len(r.text)
+		shared, err := r.readCell()
+		if err != nil {
+			return err
+		}
+		own := r.text[from:]
+		n := len(own) + len(shared)
+		switch {
+		case n == 0:
+		case column >= r.limits.Columns:
+			r.wide = r.wide || !r.outline.hides(column) && !blankText(own, shared)
+			r.text = r.text[:from]
+		case n > r.limits.FieldBytes || size+n > r.limits.RowBytes:
+			r.long = true
+			r.text = r.text[:from]
+		default:
+			size += n
 			for len(r.cells) <= column {
 				r.cells = append(r.cells, "")
 			}
-			r.cells[column] = value
+			r.cells[column] = shared
+			if len(own) > 0 {
+				r.spans = append(r.spans, span{column, from, len(r.text)})
+			}
 		}
 	}
 }
 
-// readCell returns what a person sees in the cell (18.3.1.4).
-func (r *xlsxReader) readCell(cell xml.StartElement) (string, error) {
-	kind, style := attr(cell, "t"), attr(cell, "s")
-	var value []byte
+func blankText(own []byte, shared string) bool {
+	return strings.TrimSpace(shared) == "" && strings.TrimSpace(string(own)) == ""
+}
+
+// spread gives merged cells their value in every place, takes away what stands in hidden columns, and reports whether the row has a value
+// that is not of the rows above.
+func (r *xlsxReader) spread(no int) (own bool) {
+	r.cells, own = r.merged.spread(no, r.cells)
+	if r.outline.hidden == nil || !own {
+		return own
+	}
+	for i, value := range r.cells {
+		if value != "" && r.outline.hides(i) {
+			if strings.TrimSpace(value) != "" {
+				r.hiddenColumns[i] = true
+			}
+			r.cells[i] = ""
+		}
+	}
+	return !blank(r.cells)
+}
+
+// readCell reads what a person sees in the cell (18.3.1.4): the string of the table, or else what it adds to r.text.
+func (r *xlsxReader) readCell() (shared string, err error) {
+	kind := kindOf(r.x.rawAttr("t", false))
+	style := 0
+	if s := r.x.rawAttr("s", false); len(s) > 0 {
+		style, _ = strconv.Atoi(string(s))
+	}
+	r.value = r.value[:0]
+	from := len(r.text)
 	inValue, formula := false, false
 	for {
-		t, err := token(r.dec)
-		if err != nil {
-			return "", damagedAtEnd(err)
+		if err := r.x.next(); err != nil {
+			return "", err
 		}
-		switch t := t.(type) {
-		case xml.StartElement:
-			switch t.Name.Local {
-			case "v":
-				inValue = true
-			case "f":
+		switch r.x.kind {
+		case xmlEOF:
+			return "", ErrDamaged
+		case xmlStart:
+			inValue = r.x.is("v")
+			switch {
+			case r.x.is("f"):
 				formula = true
-			case "is":
-				s, err := richText(r.dec, "is", r.limits.FieldBytes)
-				if err != nil {
+			case r.x.is("is"):
+				if r.value, err = r.x.richText(r.value[:0], "is", r.limits.FieldBytes); err != nil {
 					return "", err
 				}
-				value = append(value, s...)
+				r.text = append(r.text[:from], r.value...)
+				r.value = r.value[:0]
 			}
-		case xml.CharData:
-			if inValue && len(value) <= r.limits.FieldBytes {
-				value = append(value, t...)
-			}
-		case xml.EndElement:
-			switch t.Name.Local {
-			case "v":
-				inValue = false
-			case "c":
-				if formula && len(value) == 0 && kind != "str" {
-					return errorCell, nil // saved by a program that does not compute
+		case xmlText:
+			if inValue && len(r.value) <= r.limits.FieldBytes {
+				if r.value, err = r.x.appendText(r.value); err != nil {
+					return "", err
 				}
-				return r.shown(kind, style, string(value))
+				r.value = r.value[:min(len(r.value), r.limits.FieldBytes+1)]
 			}
+		case xmlEnd:
+			inValue = false
+			if !r.x.is("c") {
+				continue
+			}
+			if formula && len(r.value) == 0 && len(r.text) == from && kind != cellFormula {
+				r.text = append(r.text, errorCell...) // saved by a program that does not compute
+				return "", nil
+			}
+			return r.show(kind, style)
 		}
 	}
 }
@@ -269,50 +251,214 @@ func (r *xlsxReader) readCell(cell xml.StartElement) (string, error) {
 // errorCell is what a cell shows whose formula has no value.
 const errorCell = "#VALUE!"
 
-func (r *xlsxReader) shown(kind, style, value string) (string, error) {
-	switch kind {
+// cellKind is the type of a cell (18.18.11).
+type cellKind uint8
+
+const (
+	cellNumber cellKind = iota
+	cellShared
+	cellInline
+	cellFormula // a string that a formula gave
+	cellBool
+	cellError
+	cellDate
+)
+
+func kindOf(t []byte) cellKind {
+	switch string(t) {
 	case "s":
-		i, err := strconv.Atoi(strings.TrimSpace(value))
-		if value == "" {
-			return "", nil
-		}
-		if err != nil || i < 0 || i >= len(r.strings) {
-			return "", ErrDamaged
-		}
-		return r.strings[i], nil
-	case "inlineStr", "e":
-		return value, nil
+		return cellShared
+	case "inlineStr":
+		return cellInline
 	case "str":
-		return unescapeXML(value), nil
+		return cellFormula
 	case "b":
-		if isTrue(value) {
-			return "ИСТИНА", nil
-		}
-		return "ЛОЖЬ", nil
+		return cellBool
+	case "e":
+		return cellError
 	case "d":
-		return value, nil
+		return cellDate
 	}
-	if value == "" {
-		return "", nil
-	}
-	var format numberFormat
-	if i, err := strconv.Atoi(style); err == nil && i >= 0 && i < len(r.styles) {
-		format = r.styles[i]
-	}
-	return format.show(value, r.date04), nil
+	return cellNumber
 }
 
-// columnOf is the column of a cell reference, "C7" is 2.
-func columnOf(ref string) (int, bool) {
-	n := 0
-	for i := 0; i < len(ref); i++ {
-		c := ref[i] &^ 0x20
-		if c < 'A' || c > 'Z' {
-			return n - 1, i > 0
+// show adds what the cell shows to r.text, or returns the string of the table.
+func (r *xlsxReader) show(kind cellKind, style int) (string, error) {
+	if len(r.value) == 0 {
+		return "", nil
+	}
+	switch kind {
+	case cellShared:
+		i, err := strconv.Atoi(strings.TrimSpace(string(r.value)))
+		if err != nil || i < 0 || i >= len(r.strings.at) {
+			return "", ErrDamaged
 		}
-		if n = n*26 + int(c-'A') + 1; n > 1<<14 {
-			return 0, false
+		return r.strings.get(i), nil
+	case cellInline:
+		r.text = append(r.text, r.value...)
+	case cellFormula:
+		r.text = append(r.text, unescapeXML(r.value)...)
+	case cellBool:
+		if isTrue(string(r.value)) {
+			r.text = append(r.text, "ИСТИНА"...)
+		} else {
+			r.text = append(r.text, "ЛОЖЬ"...)
+		}
+	case cellError:
+		if s := string(r.value); isCellError(s) {
+			r.text = append(r.text, s...)
+		} else {
+			r.text = append(r.text, errorCell...) // one that came after us
+		}
+	case cellDate:
+		r.text = append(r.text, isoDate(string(r.value))...)
+	default:
+		if style == 0 && len(r.value) <= 15 && allDigits(r.value) {
+			r.text = append(r.text, r.value...)
+			return "", nil
+		}
+		var format numberFormat
+		if style >= 0 && style < len(r.styles) {
+			format = r.styles[style]
+		}
+		r.text = append(r.text, format.show(string(r.value), r.date04)...)
+	}
+	return "", nil
+}
+
+// allDigits tells a whole number that is shown as it is stored.
+func allDigits(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
 		}
 	}
-	return 0, false
+	return len(b) == 1 || b[0] != '0'
+}
+
+// notes are what its sender should know of the sheet beside its rows; whole only after the last row.
+func (r *xlsxReader) notes() []Note {
+	var all []Note
+	add := func(n int, code, report string) {
+		if n > 0 {
+			all = append(all, noteOf(code, report, n))
+		}
+	}
+	add(r.others, "other_sheets", "Прочитан только первый видимый лист, других видимых листов: %d. Если люди есть и на них, загрузите каждый лист отдельным файлом.")
+	add(r.decoys, "hidden_sheets", "Скрытых листов пропущено: %d.")
+	add(r.hiddenRows, "hidden_rows", "Скрытых строк пропущено: %d. Если этих людей тоже надо известить, покажите строки (снимите фильтр) и загрузите файл ещё раз.")
+	add(len(r.hiddenColumns), "hidden_columns", "Скрытых столбцов пропущено: %d.")
+	if r.done && r.outline.stated > max(r.last, 1) {
+		add(r.outline.stated-r.last, "fewer_rows", "В файле записано, что таблица длиннее на %d строк. Проверьте, все ли люди есть в списке.")
+	}
+	return all
+}
+
+// cellOf is the column and the row of a reference, both from 0: "C7" is 2 and 6. The row is -1 when it is not given.
+func cellOf(ref string) (column, row int, ok bool) {
+	n, i := 0, 0
+	for ; i < len(ref); i++ {
+		c := ref[i] &^ 0x20
+		if c < 'A' || c > 'Z' {
+			break
+		}
+		if n = n*26 + int(c-'A') + 1; n > maxSheetColumns {
+			return 0, 0, false
+		}
+	}
+	if i == 0 || i > len(ref) {
+		return 0, 0, false
+	}
+	row, err := strconv.Atoi(ref[i:])
+	if i == len(ref) {
+		row, err = 0, nil
+	}
+	if err != nil || row < 0 || row > maxSheetRows {
+		return 0, 0, false
+	}
+	return n - 1, row - 1, true
+}
+
+// The largest sheet there is.
+const (
+	maxSheetRows    = 1 << 20
+	maxSheetColumns = 1 << 14
+)
+
+// sheetOutline is what the first pass over a sheet finds.
+type sheetOutline struct {
+	rows   int    // <row> elements
+	stated int    // number of the last row by <dimension>, which programs write as they like; 0 when it is not there
+	hidden []bool // columns, from 0; nil when none is
+	merges []mergedCell
+}
+
+func (o *sheetOutline) hides(column int) bool { return column < len(o.hidden) && o.hidden[column] }
+
+// verifySheet reads the part to its end, which checks its size, CRC and tags, and takes down what must be known before the first row.
+func (b *workbook) verifySheet() (o sheetOutline, err error) {
+	x, err := b.open(b.sheet)
+	if err != nil {
+		return o, err
+	}
+	if x == nil {
+		return o, ErrDamaged
+	}
+	defer x.close()
+	columns, data := 0, false
+	err = x.elements(func() error {
+		switch {
+		case x.deep == 1 && !x.is("worksheet"):
+			return ErrDamaged
+		case x.is("row"):
+			if x.within("sheetData") {
+				if o.rows++; o.rows > maxSheetRows {
+					return ErrDamaged
+				}
+			}
+		case x.is("c"), x.is("v"): // nothing of these; they are most of a sheet
+		case x.is("sheetData"):
+			data = true
+		case x.is("dimension"):
+			if _, last, ok := strings.Cut(x.attr("ref"), ":"); ok {
+				if _, row, ok := cellOf(last); ok {
+					o.stated = row + 1
+				}
+			}
+		case x.is("col") && x.within("cols"):
+			if columns++; columns > maxSheetColumns {
+				return ErrDamaged
+			}
+			o.hide(x)
+		case x.is("mergeCell"):
+			if m, ok := parseMerge(x.attr("ref")); ok {
+				o.merges = append(o.merges, m)
+			}
+			if len(o.merges) > maxMerges {
+				return ErrTooManyMerges
+			}
+		}
+		return nil
+	})
+	if err == nil && !data {
+		err = ErrDamaged
+	}
+	return o, err
+}
+
+func (o *sheetOutline) hide(x *xmlScanner) {
+	if !isTrue(x.attr("hidden")) {
+		return
+	}
+	from, err1 := strconv.Atoi(x.attr("min"))
+	to, err2 := strconv.Atoi(x.attr("max"))
+	if err := errors.Join(err1, err2); err != nil || from < 1 {
+		return
+	}
+	if o.hidden == nil {
+		o.hidden = make([]bool, maxSheetColumns)
+	}
+	for c := from; c <= min(to, maxSheetColumns); c++ {
+		o.hidden[c-1] = true
+	}
 }

@@ -290,7 +290,7 @@ func TestNumberFormats(t *testing.T) {
 		{"dd.mm.yyyy", "60", "01.03.1900", false}, // the day that never was is shown as the next one
 		{"dd.mm.yyyy", "59", "28.02.1900", false},
 		{"dd.mm.yyyy", "1", "02.01.1904", true},
-		{"[Red]0.0%", "0.5", "0,5", false},
+		{"[Red]0.0%", "0.5", "50,0%", false},
 		{"dd.mm.yyyy", "не число", "не число", false},
 	} {
 		if got := parseFormat(c.code).show(c.value, c.date04); got != c.want {

@@ -1,0 +1,176 @@
+package ingest
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"ekc/citizen"
+)
+
+// Column is one column of a file: its own title, and what it was taken for; Name is empty when it is only template data.
+type Column struct {
+	Title  string `json:"title"`
+	Name   string `json:"name,omitempty"`
+	Mapped bool   `json:"mapped,omitempty"` // by the agency's mapping, not by our titles
+}
+
+// header says where each fixed column stands.
+type header struct {
+	row     int
+	columns []Column
+	at      [fieldCount]int // index of the column, -1 when there is none
+	covered []coveredColumn
+}
+
+// coveredColumn stands under a title that is merged over several columns and belongs to the first of them.
+type coveredColumn struct{ column, first int }
+
+func (h *header) has(f field) bool { return h.at[f] >= 0 }
+
+// value is the row's cell under a fixed title, trimmed.
+func (h *header) value(cells []string, f field) string {
+	i := h.at[f]
+	if i < 0 || i >= len(cells) {
+		return ""
+	}
+	return strings.TrimSpace(cells[i])
+}
+
+// shown are the columns as protocols have them.
+func (h *header) shown() []Column {
+	columns := slices.Clone(h.columns)
+	for i := range columns {
+		columns[i].Title = columns[i].shownTitle()
+	}
+	return columns
+}
+
+// missing are the fixed columns that the file does not have, by our names.
+func (h *header) missing() []string {
+	var names []string
+	for _, t := range fixedTitles {
+		if !h.has(t.field) {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}
+
+// readHeader reads up to the header: the row among the first ten that names most fixed columns. Rows above the header are not rows of the
+// list; those below it come from the reader that is returned. The header comes also with a fault of its columns, as far as it was understood.
+func readHeader(r rowReader, t titles) (*header, rowReader, error) {
+	var seen []sheetRow
+	best, most := -1, 0
+	for len(seen) < headerRows {
+		row, err := r.Next()
+		if err != nil {
+			if fault, end := isEnd(err); !end {
+				return nil, nil, fault
+			}
+			break
+		}
+		seen = append(seen, keep(row))
+		if row.No > headerRows {
+			break
+		}
+		if n := t.count(row.Cells); n > most {
+			best, most = len(seen)-1, n
+		}
+	}
+	switch {
+	case len(seen) == 0:
+		return nil, nil, ErrEmptyFile
+	case best < 0:
+		return nil, nil, ErrNoHeader
+	}
+	h, err := headerIn(seen[best], t)
+	return h, &listRows{r, seen[best+1:], h}, err
+}
+
+// headerIn takes a row for the header. Its error has the faults of all columns.
+func headerIn(row sheetRow, t titles) (*header, error) {
+	h := &header{row: row.No}
+	for i := range h.at {
+		h.at[i] = -1
+	}
+	var faults []*Fault
+	for i, title := range row.Cells {
+		title = strings.TrimSpace(title)
+		if row.Merged != nil && row.Merged[i] != i {
+			h.covered = append(h.covered, coveredColumn{i, row.Merged[i]})
+			h.columns = append(h.columns, Column{})
+			continue
+		}
+		f, mapped := t.field(title)
+		if f != fieldNone {
+			if h.at[f] >= 0 {
+				faults = append(faults, ErrColumnTwice.with(titleOf(f), h.at[f]+1, i+1))
+			}
+			h.at[f] = i
+		}
+		h.columns = append(h.columns, Column{Title: title, Name: fieldNames[f], Mapped: mapped})
+	}
+	if row.Long {
+		faults = append(faults, ErrLongTitle)
+	}
+	if !h.has(fieldPhone) {
+		faults = append(faults, ErrNoPhoneColumn)
+	}
+	return h, joined(faults)
+}
+
+// joined is one fault that says what all of them say; nil for none.
+func joined(faults []*Fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	all := *faults[0]
+	for _, f := range faults[1:] {
+		all.Detail += " " + f.Detail
+	}
+	return &all
+}
+
+// listRows are the rows under a header.
+type listRows struct {
+	rows   rowReader
+	ahead  []sheetRow // read while the header was looked for
+	header *header
+}
+
+// Next implements rowReader.
+func (l *listRows) Next() (sheetRow, error) {
+	var row sheetRow
+	if len(l.ahead) > 0 {
+		row, l.ahead = l.ahead[0], l.ahead[1:]
+	} else {
+		var err error
+		if row, err = l.rows.Next(); err != nil {
+			return row, err
+		}
+	}
+	// A value that stands under nobody's title would be lost.
+	for _, c := range l.header.covered {
+		if c.column < len(row.Cells) && strings.TrimSpace(row.Cells[c.column]) != "" && row.Cells[c.column] != row.Cells[c.first] {
+			return row, ErrMergedTitle.with(l.header.columns[c.first].shownTitle(), c.first+1, c.column+1)
+		}
+	}
+	return row, nil
+}
+
+func (l *listRows) notes() []Note { return notesOf(l.rows) }
+
+// shownTitle is the title as protocols have it: a row of people that was taken for the header is not repeated.
+func (c Column) shownTitle() string {
+	if citizen.HoldsPersonal(c.Title) || badCharacters(c.Title) || utf8.RuneCountInString(c.Title) > 200 {
+		return "***"
+	}
+	return c.Title
+}
+
+// keep copies a row whose cells the reader will use again.
+func keep(row sheetRow) sheetRow {
+	row.Cells = append([]string(nil), row.Cells...)
+	return row
+}

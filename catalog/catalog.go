@@ -23,6 +23,7 @@ type Catalog struct {
 	templates table[*Template] // variants are not found by name
 	rules     table[*Rule]
 	states    table[*State]
+	mappings  table[*Mapping]
 	faults    []error
 }
 
@@ -55,6 +56,8 @@ func (c *Catalog) table(kind Kind) anyTable {
 		return &c.templates
 	case KindRule:
 		return &c.rules
+	case KindMapping:
+		return &c.mappings
 	}
 	return &c.states
 }

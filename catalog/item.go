@@ -25,6 +25,7 @@ const (
 	KindTemplate  Kind = "template"
 	KindRule      Kind = "rule"
 	KindState     Kind = "state"
+	KindMapping   Kind = "mapping"
 )
 
 // Head is what every item has beside its own fields.
@@ -43,7 +44,7 @@ type Head struct {
 // Header gives the head of any item.
 func (h *Head) Header() *Head { return h }
 
-// Item is one version of anything in the catalogue: *LifeEvent, *Measure, *Agency, *Office, *Source, *Template, *Rule or *State.
+// Item is one version of anything in the catalogue: *LifeEvent, *Measure, *Agency, *Office, *Source, *Template, *Rule, *State or *Mapping.
 type Item interface {
 	Header() *Head
 	Kind() Kind
@@ -215,6 +216,8 @@ func decode(kind Kind, head Head, body []byte, strict bool) (Item, error) {
 		item = &Rule{}
 	case KindState:
 		item = &State{}
+	case KindMapping:
+		item = &Mapping{}
 	default:
 		return nil, fmt.Errorf("catalogue %s %q: %w", kind, head.Code, errUnknownKind)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"ekc/catalog"
 	"ekc/citizen"
 )
 
@@ -12,7 +13,7 @@ import (
 type Column struct {
 	Title  string `json:"title"`
 	Name   string `json:"name,omitempty"`
-	Mapped bool   `json:"mapped,omitempty"` // by the agency's mapping, not by our titles
+	Mapped bool   `json:"mapped,omitempty"` // a mapping says so, not our titles
 }
 
 // header says where each fixed column stands.
@@ -37,13 +38,19 @@ func (h *header) value(cells []string, f field) string {
 	return strings.TrimSpace(cells[i])
 }
 
-// shown are the columns as protocols have them.
-func (h *header) shown() []Column {
-	columns := slices.Clone(h.columns)
-	for i := range columns {
-		columns[i].Title = columns[i].shownTitle()
+// Outline is what there is to say of a file beside its rows.
+type Outline struct {
+	Columns []Column `json:"columns,omitempty"` // what each was taken for, in their order; one without a name is template data
+	Missing []string `json:"missing,omitempty"` // fixed columns that the file does not have
+	Notes   []Note   `json:"notes,omitempty"`   // what was passed over or looks odd
+}
+
+func (h *header) outline() *Outline {
+	o := &Outline{Columns: slices.Clone(h.columns), Missing: h.missing()}
+	for i := range o.Columns {
+		o.Columns[i].Title = o.Columns[i].shownTitle()
 	}
-	return columns
+	return o
 }
 
 // missing are the fixed columns that the file does not have, by our names.
@@ -113,6 +120,11 @@ func headerIn(row sheetRow, t titles) (*header, error) {
 	}
 	if row.Long {
 		faults = append(faults, ErrLongTitle)
+	}
+	for _, title := range t.asked {
+		if !slices.ContainsFunc(row.Cells, func(c string) bool { return catalog.Fold(c) == catalog.Fold(title) }) {
+			faults = append(faults, ErrMappedTitle.with(Column{Title: title}.shownTitle()))
+		}
 	}
 	if !h.has(fieldPhone) {
 		faults = append(faults, ErrNoPhoneColumn)

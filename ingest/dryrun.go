@@ -66,8 +66,9 @@ func (s *Service) Check(ctx context.Context, p journal.Principal, h Header, file
 func (d *DryRun) end(k *checker, rows rowReader) {
 	p := &d.Protocol
 	p.PackageStatus, p.State = 3, Ready
-	p.Columns, p.Missing, p.Notes = k.header.shown(), k.header.missing(), notesOf(rows)
-	if d.Fault = (totals{p.RecordNum, p.RecordNumSuccess}).fault(k.rules.BadShare); d.Fault != nil {
+	p.Outline = *k.header.outline()
+	p.Notes = notesOf(rows)
+	if d.Fault = (totals{rows: p.RecordNum, accepted: p.RecordNumSuccess}).fault(k.rules.BadShare); d.Fault != nil {
 		p.State, p.StateReason = Rejected, d.Fault.Detail
 	}
 }

@@ -286,6 +286,9 @@ func fixedColumnTitle(f field, data map[string]int) string {
 
 // SubmitJSON takes a list whose rows came as JSON. One row is an express list: checked ahead of all files, sent ahead of all lists.
 func (s *Service) SubmitJSON(ctx context.Context, p journal.Principal, h Header, rows []InputRow) (Ref, error) {
+	if len(h.Mapping) > 0 { // their fields have our names
+		return Ref{}, ErrHeaderField.with("mapping")
+	}
 	var table bytes.Buffer
 	if err := appendTable(&table, rows); err != nil {
 		return Ref{}, err

@@ -29,9 +29,10 @@ type Header struct {
 	ValidUntil  Moment              `json:"valid_until,omitzero"`
 	NotBefore   Moment              `json:"not_before,omitzero"`
 	InformBy    Moment              `json:"inform_by,omitzero"`
-	Source      string              `json:"source,omitempty"` // the catalogue's entry; "" = upload
-	Sender      string              `json:"sender,omitempty"` // by name; "" = the agency's
-	Again       bool                `json:"again,omitempty"`  // the same bytes came before, and are meant to go once more
+	Source      string              `json:"source,omitempty"`  // the catalogue's entry; "" = upload
+	Sender      string              `json:"sender,omitempty"`  // by name; "" = the agency's
+	Again       bool                `json:"again,omitempty"`   // the same bytes came before, and are meant to go once more
+	Mapping     map[string]string   `json:"mapping,omitempty"` // title of a column in the file → ours, "" = none of ours; remembered once the list is ready
 }
 
 // Moment is a point in time, or a day whose beginning or end is the recipient's own. The zero value is none.

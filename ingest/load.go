@@ -38,10 +38,12 @@ type envelope struct {
 	Header
 	Region  citizen.Region `json:"region,omitempty"`  // of the sender, for zones
 	Trusted bool           `json:"trusted,omitempty"` // brought by its source's own key: the profile may approve it
+	// Columns is the agency's mapping when the list came, with the list's own over it.
+	Columns map[string]string `json:"columns,omitempty"`
 }
 
 // complete fills in what the source's profile says and checks what can be checked without the rows.
-func (s *Service) complete(p journal.Principal, h Header) (envelope, *catalog.Template, error) {
+func (s *Service) complete(p journal.Principal, h Header) (_ envelope, _ *catalog.Template, err error) {
 	c, now := s.cfg.Catalog(), s.cfg.Now()
 	if h.Source == "" {
 		h.Source = p.Source
@@ -75,12 +77,19 @@ func (s *Service) complete(p journal.Principal, h Header) (envelope, *catalog.Te
 	if err := checkFields(&h); err != nil {
 		return envelope{}, nil, err
 	}
+	if h.Mapping, err = checkMapping(h.Mapping); err != nil {
+		return envelope{}, nil, err
+	}
 	if !h.ValidUntil.IsZero() && !h.ValidUntil.Ends(citizen.DefaultZones).After(now) {
 		return envelope{}, nil, ErrListExpired
 	}
 	e := envelope{Header: h, Trusted: p.Has(journal.RoleSourceSystem) && p.Source == h.Source}
 	if a, ok := c.Agency(p.Agency, now); ok {
 		e.Region = citizen.Region(a.Region)
+	}
+	e.Columns = h.Mapping
+	if m, ok := c.Mapping(p.Agency, now); ok {
+		e.Columns = catalog.MergeColumns(m.Columns, h.Mapping)
 	}
 	if h.LifeEvent != "" {
 		event, ok := c.FindLifeEvent(h.LifeEvent, now)

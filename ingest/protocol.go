@@ -21,22 +21,20 @@ import (
 
 // Protocol is the load protocol, shaped as ЕГИССО's 10.10.I: what was taken, what was not, and why, in the sender's own row numbers.
 type Protocol struct {
-	PackageID         uuid.UUID      `json:"package_id"`
-	PackageType       string         `json:"package_type"`
-	PackageStatus     int            `json:"package_status"` // 1 received, 2 being checked, 3 checked
-	State             State          `json:"state"`
-	StateReason       string         `json:"state_reason,omitempty"`
-	ReceivingTime     time.Time      `json:"receiving_time"`
-	FinishProcessTime *time.Time     `json:"finish_process_time,omitempty"`
-	RecordNum         int            `json:"record_num"`
-	RecordNumSuccess  int            `json:"record_num_success"`
-	RecordNumWarning  int            `json:"record_num_warning"`
-	Segments          int64          `json:"segments"`
-	Columns           []Column       `json:"columns,omitempty"` // what each was taken for, in their order; one without a name is template data
-	Missing           []string       `json:"missing,omitempty"` // fixed columns that the file does not have
-	Notes             []Note         `json:"notes,omitempty"`   // what was passed over or looks odd in the file as a whole
-	Next              int            `json:"next,omitempty"`    // the row to go on after; absent on the last page
-	ErrorRecords      []RecordResult `json:"error_records"`     // the last field: WriteProtocol streams it
+	PackageID         uuid.UUID  `json:"package_id"`
+	PackageType       string     `json:"package_type"`
+	PackageStatus     int        `json:"package_status"` // 1 received, 2 being checked, 3 checked
+	State             State      `json:"state"`
+	StateReason       string     `json:"state_reason,omitempty"`
+	ReceivingTime     time.Time  `json:"receiving_time"`
+	FinishProcessTime *time.Time `json:"finish_process_time,omitempty"`
+	RecordNum         int        `json:"record_num"`
+	RecordNumSuccess  int        `json:"record_num_success"`
+	RecordNumWarning  int        `json:"record_num_warning"`
+	Segments          int64      `json:"segments"`
+	Outline
+	Next         int            `json:"next,omitempty"` // the row to go on after; absent on the last page
+	ErrorRecords []RecordResult `json:"error_records"`  // the last field: WriteProtocol streams it
 }
 
 // RecordResult is the verdict of one row; rows without a message are not listed.
@@ -94,8 +92,28 @@ func (s *Service) Protocol(ctx context.Context, p journal.Principal, id uuid.UUI
 		out.Next = records[limit-1].Row
 	}
 	out.ErrorRecords = records
+	if err := s.outlineOf(ctx, l.No, &out.Outline); err != nil {
+		return Protocol{}, err
+	}
 	out.FinishProcessTime, err = s.checkedAt(ctx, l.No)
 	return out, err
+}
+
+const readOutlineSQL = `SELECT outline FROM list_files WHERE list_no = $1 AND complete ORDER BY file_no DESC LIMIT 1`
+
+func (s *Service) outlineOf(ctx context.Context, list int64, o *Outline) error {
+	var b []byte
+	err := s.cfg.DB.QueryRow(ctx, readOutlineSQL, list).Scan(&b)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && b == nil {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, o)
+	}
+	if err != nil {
+		return fmt.Errorf("read outline: %w", err)
+	}
+	return nil
 }
 
 func (s *Service) records(ctx context.Context, list int64, after, limit int) ([]RecordResult, error) {

@@ -14,8 +14,8 @@ import (
 	"ekc/postgres"
 )
 
-// Replace takes another file in place of the one of a list that is ready or rejected. What the header says of legal basis and order
-// is taken over; the rest stays as it was.
+// Replace takes another file in place of the one of a list that is ready or rejected. What the header says of legal basis, order
+// and columns is taken over; the rest stays as it was.
 func (s *Service) Replace(ctx context.Context, p journal.Principal, id uuid.UUID, h Header, file io.Reader) (Ref, error) {
 	if !mayLoad(p) {
 		return Ref{}, ErrForbidden
@@ -41,6 +41,7 @@ func (s *Service) Replace(ctx context.Context, p journal.Principal, id uuid.UUID
 	if h.OrderedBy != "" {
 		old.OrderedBy = h.OrderedBy
 	}
+	old.Mapping = catalog.MergeColumns(old.Mapping, h.Mapping)
 	e, template, err := s.complete(p, old.Header)
 	if err != nil {
 		return Ref{}, err

@@ -36,7 +36,10 @@ type slice struct {
 const shortestRow = 16
 
 // totals of a whole file.
-type totals struct{ rows, accepted int }
+type totals struct {
+	rows, accepted int
+	outline        *Outline // nil for rows that came as JSON, and where no header was found
+}
 
 // fault is why a file is not taken though it could be read to its end; nil when it is.
 func (t totals) fault(badShare int) *Fault {
@@ -55,11 +58,14 @@ func (t totals) fault(badShare int) *Fault {
 func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *sealedFile, parts partsDone, out chan<- *slice) (totals, error) {
 	var t totals
 	k, rows, err := s.checkerFor(l, e, c, file)
+	if k != nil && k.header != nil && c.format != formatTable {
+		t.outline = k.header.outline()
+	}
 	if err != nil {
 		return t, err
 	}
 	if c.size > everythingBelow {
-		_, again, err := s.openList(c, file)
+		_, again, err := s.openList(e, c, file)
 		if err == nil {
 			err = k.lookAhead(again, c.size)
 		}
@@ -111,6 +117,9 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			}
 		}
 		if ended {
+			if t.outline != nil {
+				t.outline.Notes = notesOf(rows)
+			}
 			return t, nil
 		}
 	}
@@ -155,7 +164,7 @@ func (sl *slice) add(r *dispatch.Row) {
 	sl.buf = b
 }
 
-// checkerFor opens the file and makes the checker of its rows.
+// checkerFor opens the file and makes the checker of its rows. With a fault of the columns it comes, too, with the header alone.
 func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k *checker, rows rowReader, err error) {
 	snapshot := s.cfg.Catalog()
 	rules, err := snapshot.Rules(c.at)
@@ -171,24 +180,26 @@ func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k 
 		}
 		k.template = template
 	}
-	if k.header, rows, err = s.openList(c, file); err != nil {
-		return nil, nil, err
+	if k.header, rows, err = s.openList(e, c, file); err != nil {
+		return k, nil, err
 	}
 	k.ready()
 	return k, rows, k.templateFault()
 }
 
-// openList opens a list's file, or its rows that came as JSON, at the first row under the header.
-func (s *Service) openList(c claim, file io.ReaderAt) (*header, rowReader, error) {
+// openList opens a list's file, or its rows that came as JSON, at the first row under the header. The header comes also with a fault of
+// its columns.
+func (s *Service) openList(e envelope, c claim, file io.ReaderAt) (*header, rowReader, error) {
 	if c.format == formatTable {
 		rows, h, err := openTable(file, c.size)
 		return h, rows, err
 	}
-	rows, err := openRows(file, c.size, s.cfg.Limits, titles{})
+	t := titlesOf(e)
+	rows, err := openRows(file, c.size, s.cfg.Limits, t)
 	if err != nil {
 		return nil, nil, err
 	}
-	return readHeader(rows, titles{})
+	return readHeader(rows, t)
 }
 
 func laneOf(l *List) int16 {

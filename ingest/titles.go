@@ -92,7 +92,10 @@ var titleIndex = func() map[string]field {
 }()
 
 // titles tells fixed columns by their titles: by those of a mapping first, then by ours.
-type titles struct{ mapped map[string]field }
+type titles struct {
+	mapped map[string]field // by the folded title; fieldNone where a mapping says that it is of no fixed column
+	asked  []string         // titles that the file must have
+}
 
 // field is what a column of this title is, and whether a mapping says so.
 func (t titles) field(title string) (f field, mapped bool) {

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -231,7 +232,7 @@ func (s *Service) checkList(ctx context.Context, c claim) error {
 	if fault != nil {
 		return s.reject(ended, c, l, fault, total)
 	}
-	return s.ready(ended, c, l, e)
+	return s.ready(ended, c, l, e, total.outline)
 }
 
 func (s *Service) listOf(ctx context.Context, no int64) (*List, *citizen.DataKey, error) {
@@ -280,6 +281,23 @@ func (s *Service) admitted(ctx context.Context, list int64) (partsDone, error) {
 	return done, nil
 }
 
+const outlineSQL = `UPDATE list_files SET outline = $3 WHERE list_no = $1 AND file_no = $2`
+
+// keepOutline stores what there is to say of the file beside its rows.
+func (s *Service) keepOutline(ctx context.Context, tx pgx.Tx, c claim, o *Outline) error {
+	if o == nil {
+		return nil
+	}
+	b, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("encode outline: %w", err)
+	}
+	if _, err := tx.Exec(ctx, outlineSQL, c.list, c.file, b); err != nil {
+		return fmt.Errorf("store outline: %w", err)
+	}
+	return nil
+}
+
 const rejectSQL = `UPDATE lists SET state = 'rejected', state_reason = @reason, rows = @rows, accepted = 0, rejected = @rejected, segments = 0,
 	digest = NULL WHERE no = @no AND state = 'checking'`
 
@@ -302,6 +320,9 @@ func (s *Service) reject(ctx context.Context, c claim, l *List, fault *Fault, t 
 		if tag.RowsAffected() == 0 {
 			return nil
 		}
+		if err := s.keepOutline(ctx, tx, c, t.outline); err != nil {
+			return err
+		}
 		return s.append(ctx, tx, journal.System("ingest"), journal.Entry{Kind: journal.ListRejected, ListNo: l.No, Agency: l.Agency,
 			State: string(Rejected), From: string(Checking), Reason: fault.Code, Count: t.rows})
 	})
@@ -310,7 +331,7 @@ func (s *Service) reject(ctx context.Context, c claim, l *List, fault *Fault, t 
 const readySQL = `UPDATE lists SET state = 'ready', digest = @digest WHERE no = @no AND state = 'checking'`
 
 // ready closes the check. A list that its source's profile vouches for goes on at once.
-func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope) error {
+func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, o *Outline) error {
 	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
 		if err := s.holds(ctx, tx, c); err != nil {
 			return err
@@ -324,6 +345,12 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope) error
 			return err
 		}
 		if l, err = s.lockList(ctx, tx, l.No); err != nil {
+			return err
+		}
+		if err := s.keepOutline(ctx, tx, c, o); err != nil {
+			return err
+		}
+		if err := s.rememberMapping(ctx, tx, l, e); err != nil {
 			return err
 		}
 		hub := journal.System("ingest")

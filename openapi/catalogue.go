@@ -24,7 +24,7 @@ type catalogItem struct {
 }
 
 type CatalogPath struct {
-	Kind string `path:"kind" enum:"life_events,measures,agencies,sources,templates,rules,states"`
+	Kind string `path:"kind" enum:"life_events,measures,agencies,sources,templates,rules,states,mappings"`
 }
 
 func (s *Server) registerCatalog() {
@@ -93,6 +93,8 @@ func (s *Server) catalogItems(p journal.Principal, kind string) ([]catalog.Item,
 		items = itemsOf(c.RuleItems(now))
 	case "states":
 		items = itemsOf(c.States(now))
+	case "mappings":
+		items = itemsOf(c.Mappings(now))
 	}
 	return slices.DeleteFunc(items, func(i catalog.Item) bool {
 		agency := i.Header().Agency

@@ -212,6 +212,8 @@ func TestBadUploadsAreToldAndLeaveNothing(t *testing.T) {
 		{"no file", w.upload(loader, "name", "x"), 422, CodeNoFile},
 		{"fields after the file", w.upload(loader, "file", goodFile, "name", "x"), 422, CodeFileLast},
 		{"unknown field", w.upload(loader, "phone", "x", "file", goodFile), 422, CodeInvalid},
+		{"a mapping that is no object", w.upload(loader, "mapping", "[1]", "file", goodFile), 422, CodeInvalid},
+		{"a mapping to nothing of ours", w.upload(loader, "mapping", `{"Контакт":"телефакс"}`, "file", goodFile), 422, "bad_mapping"},
 		{"bad priority", w.upload(loader, "priority", "x", "file", goodFile), 422, CodeInvalid},
 		{"bad channel", w.upload(loader, "channels", "почта", "file", goodFile), 422, CodeInvalid},
 		{"bad day", w.upload(loader, "valid_until", "завтра", "file", goodFile), 422, CodeInvalid},
@@ -326,5 +328,21 @@ func TestARowIsSentToTheLoadersOwnHandset(t *testing.T) {
 	p = send(loader, `{"phone":"8 495 123-45-67"}`, "Accept-Language", "ru").problem(t)
 	if p.Status != 422 || p.Code != "test_phone" || p.Detail != "Укажите мобильный номер, на который придёт проверка: +7 и 10 цифр." {
 		t.Errorf("%+v", p)
+	}
+}
+
+func TestAMappingComesWithTheUploadAndIsShownInTheProtocol(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	loader := w.key("loader", agencyA, journal.RoleListLoader)
+	var ref ListRef
+	w.upload(loader, append(listFieldsOfForm, "mapping", `{"Контакт": "Телефон", "Телефон": ""}`, "file",
+		"Контакт;Телефон;Текст\n+7 903 000-00-01;8 495 000-00-00;СФР: выплата назначена.\n")...).into(t, &ref)
+	l := w.reaches(loader, ref.URL, "ready")
+	var protocol ingest.Protocol
+	w.do(loader, "GET", ref.URL+"/protocol", nil).into(t, &protocol)
+	if l.Accepted != 1 || len(protocol.Columns) != 3 || protocol.Columns[0].Name != "phone" || !protocol.Columns[0].Mapped || protocol.Columns[1].Name != "" {
+		t.Errorf("%+v %+v", l, protocol.Columns)
 	}
 }

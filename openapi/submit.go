@@ -65,6 +65,7 @@ type ListFields struct {
 	Source      string              `json:"source,omitempty" doc:"Entry of the catalogue of sources; none: upload"`
 	Sender      string              `json:"sender,omitempty" maxLength:"64"`
 	Again       bool                `json:"again,omitempty" doc:"The same bytes came before and are meant to go once more"`
+	Mapping     map[string]string   `json:"mapping,omitempty" doc:"Of a file: title of a column in it → ours (name or title), or an empty string for a column that is none of ours. Laid over the agency's remembered mapping, and remembered with it once the list is ready"`
 }
 
 // JSONRow is ingest.InputRow with what the document says of it.
@@ -104,7 +105,7 @@ func (s *Server) registerSubmit() {
 			return refOf(ref), nil
 		})
 	register(s, operation{id: "replaceFile", method: http.MethodPut, path: "/v1/lists/{id}/file", tag: "lists", summary: "Another file in place of the one of a list that is not approved yet", status: http.StatusAccepted,
-		description: "A form as for a new list; of its fields only legal basis and order are taken over.", stream: true, errors: []int{409}},
+		description: "A form as for a new list; of its fields only legal basis, order and mapping are taken over.", stream: true, errors: []int{409}},
 		func(ctx context.Context, p journal.Principal, in *struct {
 			ListPath
 			RawRequest
@@ -262,7 +263,7 @@ func kindName(t reflect.Type) string {
 // header checks what can be checked by form alone; codes and rights are ingest's to check.
 func (f ListFields) header() (ingest.Header, error) {
 	h := ingest.Header{Name: f.Name, LifeEvent: f.LifeEvent, Template: f.Template, Channels: f.Channels, Priority: f.Priority, OnUncertain: f.OnUncertain,
-		LegalBasis: f.LegalBasis, OrderedBy: f.OrderedBy, Source: f.Source, Sender: f.Sender, Again: f.Again}
+		LegalBasis: f.LegalBasis, OrderedBy: f.OrderedBy, Source: f.Source, Sender: f.Sender, Again: f.Again, Mapping: f.Mapping}
 	for _, m := range []struct {
 		name, text string
 		to         *ingest.Moment
@@ -431,6 +432,10 @@ func (f *ListFields) set(name, value string) error {
 		f.Source = value
 	case "sender":
 		f.Sender = value
+	case "mapping":
+		if json.Unmarshal([]byte(value), &f.Mapping) != nil {
+			return invalid("body.mapping", "expected object")
+		}
 	case "again":
 		f.Again = value == "true" || value == "1" || value == "on"
 	default:

@@ -71,7 +71,8 @@ the list is completed, with 3 if it was rejected, refused or cancelled. Somebody
 		{"priority", "urgent, normal or bulk"}, {"on_uncertain", "resend or hold"}, {"legal_basis.code", "code of the legal basis"},
 		{"legal_basis.document", "its document"}, {"legal_basis.date", "its date, 2006-01-02"}, {"ordered_by", "order or letter"},
 		{"valid_until", "day or time after which nothing is sent"}, {"not_before", "day or time before which nothing is sent"},
-		{"inform_by", "day or time by which people must be told"}, {"sender", "sender by name"}, {"again", "true: the same file came before, and is meant to go again"},
+		{"inform_by", "day or time by which people must be told"}, {"sender", "sender by name"},
+		{"mapping", `columns whose titles are not ours: {"Контакт": "phone", "Телефон": ""}`}, {"again", "true: the same file came before, and is meant to go again"},
 	} {
 		fields[field.name] = f.String(strings.NewReplacer("_", "-", ".", "-").Replace(field.name), "", field.help)
 	}

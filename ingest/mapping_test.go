@@ -129,11 +129,11 @@ func TestColumnFaultsComeTogetherAndBeforeRows(t *testing.T) {
 		want    *Fault
 		words   []string // of the sentence
 	}{
-		"not in the file":     {map[string]string{"Контакт": "phone", "Адрес": "oktmo"}, "Контакт;Текст\n1;т\n", ErrMappedTitle, []string{"«Адрес»"}},
-		"all at once":         {map[string]string{"Адрес": "oktmo"}, "СНИЛС;Имя;снилс.\n1;2;3\n", ErrColumnTwice, []string{"«Адрес»", "«СНИЛС» встречается дважды (столбцы 1 и 3)", "Нет столбца с телефоном"}},
-		"two for one":         {map[string]string{"Контакт": "phone"}, "Контакт;Телефон;Текст\n1;2;т\n", ErrColumnTwice, []string{"столбцы 1 и 2"}},
-		"no name of ours":     {map[string]string{"Контакт": "telefon"}, "Контакт;Текст\n1;т\n", ErrMapping, nil},
-		"no title":            {map[string]string{" - ": "phone"}, "Контакт;Текст\n1;т\n", ErrMapping, nil},
+		"not in the file":      {map[string]string{"Контакт": "phone", "Адрес": "oktmo"}, "Контакт;Текст\n1;т\n", ErrMappedTitle, []string{"«Адрес»"}},
+		"all at once":          {map[string]string{"Адрес": "oktmo"}, "СНИЛС;Имя;снилс.\n1;2;3\n", ErrColumnTwice, []string{"«Адрес»", "«СНИЛС» встречается дважды (столбцы 1 и 3)", "Нет столбца с телефоном"}},
+		"two for one":          {map[string]string{"Контакт": "phone"}, "Контакт;Телефон;Текст\n1;2;т\n", ErrColumnTwice, []string{"столбцы 1 и 2"}},
+		"no name of ours":      {map[string]string{"Контакт": "telefon"}, "Контакт;Текст\n1;т\n", ErrMapping, nil},
+		"no title":             {map[string]string{" - ": "phone"}, "Контакт;Текст\n1;т\n", ErrMapping, nil},
 		"a person for a title": {map[string]string{"+7 903 123-45-67": "phone"}, "Телефон;Текст\n1;т\n", ErrMappedTitle, []string{"«***»"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -141,15 +140,23 @@ func (r *xlsxReader) readRow(no int) error {
 			continue
 		}
 		column++
-		if ref := r.x.rawAttr("r", false); len(ref) > 0 {
-			c, _, ok := cellOf(string(ref))
-			if !ok || c < column {
-				return ErrDamaged
+		kind, style := cellNumber, 0
+		for key, value, rest := nextAttr(r.x.attrs); key != nil; key, value, rest = nextAttr(rest) {
+			switch string(key) {
+			case "r":
+				c, _, ok := cellOf(string(value))
+				if !ok || c < column {
+					return ErrDamaged
+				}
+				column = c
+			case "s":
+				style, _ = strconv.Atoi(string(value))
+			case "t":
+				kind = kindOf(value)
 			}
-			column = c
 		}
 		from := len(r.text)
-		shared, err := r.readCell()
+		shared, err := r.readCell(kind, style)
 		if err != nil {
 			return err
 		}
@@ -199,11 +206,19 @@ func (r *xlsxReader) spread(no int) (own bool) {
 }
 
 // readCell reads what a person sees in the cell (18.3.1.4): the string of the table, or else what it adds to r.text.
-func (r *xlsxReader) readCell() (shared string, err error) {
-	kind := kindOf(r.x.rawAttr("t", false))
-	style := 0
-	if s := r.x.rawAttr("s", false); len(s) > 0 {
-		style, _ = strconv.Atoi(string(s))
+func (r *xlsxReader) readCell(kind cellKind, style int) (shared string, err error) {
+	if kind == cellInline {
+		text, ok := r.x.plain("<is><t>", "</t></is></c>")
+		if !ok {
+			text, ok = r.x.plain(`<is><t xml:space="preserve">`, "</t></is></c>")
+		}
+		if ok {
+			r.text = append(r.text, unescapeXML(text)...)
+			return "", nil
+		}
+	} else if text, ok := r.x.plain("<v>", "</v></c>"); ok {
+		r.value = append(r.value[:0], text...)
+		return r.show(kind, style)
 	}
 	r.value = r.value[:0]
 	from := len(r.text)
@@ -352,113 +367,4 @@ func (r *xlsxReader) notes() []Note {
 		add(r.outline.stated-r.last, "fewer_rows", "В файле записано, что таблица длиннее на %d строк. Проверьте, все ли люди есть в списке.")
 	}
 	return all
-}
-
-// cellOf is the column and the row of a reference, both from 0: "C7" is 2 and 6. The row is -1 when it is not given.
-func cellOf(ref string) (column, row int, ok bool) {
-	n, i := 0, 0
-	for ; i < len(ref); i++ {
-		c := ref[i] &^ 0x20
-		if c < 'A' || c > 'Z' {
-			break
-		}
-		if n = n*26 + int(c-'A') + 1; n > maxSheetColumns {
-			return 0, 0, false
-		}
-	}
-	if i == 0 || i > len(ref) {
-		return 0, 0, false
-	}
-	row, err := strconv.Atoi(ref[i:])
-	if i == len(ref) {
-		row, err = 0, nil
-	}
-	if err != nil || row < 0 || row > maxSheetRows {
-		return 0, 0, false
-	}
-	return n - 1, row - 1, true
-}
-
-// The largest sheet there is.
-const (
-	maxSheetRows    = 1 << 20
-	maxSheetColumns = 1 << 14
-)
-
-// sheetOutline is what the first pass over a sheet finds.
-type sheetOutline struct {
-	rows   int    // <row> elements
-	stated int    // number of the last row by <dimension>, which programs write as they like; 0 when it is not there
-	hidden []bool // columns, from 0; nil when none is
-	merges []mergedCell
-}
-
-func (o *sheetOutline) hides(column int) bool { return column < len(o.hidden) && o.hidden[column] }
-
-// verifySheet reads the part to its end, which checks its size, CRC and tags, and takes down what must be known before the first row.
-func (b *workbook) verifySheet() (o sheetOutline, err error) {
-	x, err := b.open(b.sheet)
-	if err != nil {
-		return o, err
-	}
-	if x == nil {
-		return o, ErrDamaged
-	}
-	defer x.close()
-	columns, data := 0, false
-	err = x.elements(func() error {
-		switch {
-		case x.deep == 1 && !x.is("worksheet"):
-			return ErrDamaged
-		case x.is("row"):
-			if x.within("sheetData") {
-				if o.rows++; o.rows > maxSheetRows {
-					return ErrDamaged
-				}
-			}
-		case x.is("c"), x.is("v"): // nothing of these; they are most of a sheet
-		case x.is("sheetData"):
-			data = true
-		case x.is("dimension"):
-			if _, last, ok := strings.Cut(x.attr("ref"), ":"); ok {
-				if _, row, ok := cellOf(last); ok {
-					o.stated = row + 1
-				}
-			}
-		case x.is("col") && x.within("cols"):
-			if columns++; columns > maxSheetColumns {
-				return ErrDamaged
-			}
-			o.hide(x)
-		case x.is("mergeCell"):
-			if m, ok := parseMerge(x.attr("ref")); ok {
-				o.merges = append(o.merges, m)
-			}
-			if len(o.merges) > maxMerges {
-				return ErrTooManyMerges
-			}
-		}
-		return nil
-	})
-	if err == nil && !data {
-		err = ErrDamaged
-	}
-	return o, err
-}
-
-func (o *sheetOutline) hide(x *xmlScanner) {
-	if !isTrue(x.attr("hidden")) {
-		return
-	}
-	from, err1 := strconv.Atoi(x.attr("min"))
-	to, err2 := strconv.Atoi(x.attr("max"))
-	if err := errors.Join(err1, err2); err != nil || from < 1 {
-		return
-	}
-	if o.hidden == nil {
-		o.hidden = make([]bool, maxSheetColumns)
-	}
-	for c := from; c <= min(to, maxSheetColumns); c++ {
-		o.hidden[c-1] = true
-	}
 }

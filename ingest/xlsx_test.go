@@ -298,19 +298,3 @@ func TestNumberFormats(t *testing.T) {
 		}
 	}
 }
-
-func FuzzXLSXSheet(f *testing.F) {
-	whole := parts(f, book(f, func(b *excelize.File, sheet string) { set(f, b, sheet, []any{"Телефон", 1, 2.5}) }))
-	f.Add(whole["xl/worksheets/sheet1.xml"], whole["xl/styles.xml"])
-	f.Add(`<worksheet><sheetData><row r="1"><c r="A1" t="s"><v>0</v></c></row></sheetData></worksheet>`, "")
-	f.Fuzz(func(t *testing.T, sheet, styles string) {
-		p := maps.Clone(whole)
-		p["xl/worksheets/sheet1.xml"], p["xl/styles.xml"] = sheet, styles
-		limits := testLimits
-		limits.FieldBytes = 1024
-		rows, err := rowsOf(zipped(t, p), limits)
-		if n := strings.Count(sheet, "<row"); err == nil && len(rows) > n && !strings.Contains(sheet, ":row") {
-			t.Fatalf("%d rows of %d", len(rows), n)
-		}
-	})
-}

@@ -3,8 +3,6 @@ package ingest
 import (
 	"bytes"
 	"io"
-	"strconv"
-	"unicode/utf8"
 )
 
 // xmlScanner reads one part of a workbook as XML 1.0 without a DTD, tag by tag. It holds one window of the part and never more, whatever
@@ -158,7 +156,7 @@ func (x *xmlScanner) text() (done bool, err error) {
 	}
 	x.at += len(piece)
 	if x.deep == 0 {
-		if len(bytes.Trim(piece, " \t\r\n")) > 0 {
+		if len(trimSpace(piece)) > 0 {
 			return false, ErrDamaged
 		}
 		return false, nil
@@ -224,29 +222,36 @@ func (x *xmlScanner) skip(end string) error {
 // tag finds the whole of the tag that begins at x.at, which ends with a ">" outside quotes, and moves behind it.
 func (x *xmlScanner) tag() ([]byte, error) {
 	quote := byte(0)
-	for i := x.at + 1; ; i++ {
-		if i == x.end {
-			i -= x.at // fill moves the tag to the window's beginning
+	for i := 1; ; i++ {
+		rest := x.buf[x.at:x.end]
+		for i < len(rest) && !marksTag[rest[i]] {
+			i++
+		}
+		if i == len(rest) {
 			if !x.fill() {
 				return nil, ErrDamaged
 			}
+			i-- // looked at once more
+			continue
 		}
-		switch c := x.buf[i]; {
+		switch c := rest[i]; {
+		case c == '<': // not inside quotes either (XML 1.0, 3.1): a quote that is not closed would swallow rows
+			return nil, ErrDamaged
 		case quote != 0:
 			if c == quote {
 				quote = 0
 			}
 		case c == '>':
-			tag := x.buf[x.at+1 : i]
-			x.at = i + 1
-			return tag, nil
-		case c == '"' || c == '\'':
+			x.at += i + 1
+			return rest[1:i], nil
+		default:
 			quote = c
-		case c == '<':
-			return nil, ErrDamaged
 		}
 	}
 }
+
+// marksTag are the bytes that tag looks at.
+var marksTag = [256]bool{'>': true, '<': true, '"': true, '\'': true}
 
 func (x *xmlScanner) startTag() error {
 	if x.deep == 0 && x.root {
@@ -269,7 +274,9 @@ func (x *xmlScanner) startTag() error {
 	x.kind, x.attrs, x.root = xmlStart, tag[n:], true
 	x.open = append(append(x.open, tag[:n]...), byte(n))
 	x.deep++
-	x.name = local(tag[:n])
+	if x.name = local(tag[:n]); len(x.name) == 0 {
+		return ErrDamaged
+	}
 	return nil
 }
 
@@ -278,7 +285,7 @@ func (x *xmlScanner) endTag() error {
 	if err != nil {
 		return err
 	}
-	tag = bytes.TrimRight(tag[1:], " \t\r\n")
+	tag = trimSpace(tag[1:])
 	x.kind = xmlEnd
 	if n := len(x.open); n == 0 || !bytes.Equal(x.open[n-1-int(x.open[n-1]):n-1], tag) {
 		return ErrDamaged
@@ -294,6 +301,17 @@ func (x *xmlScanner) pop() {
 	x.deep--
 }
 
+// trimSpace takes off what XML calls white space. bytes.Trim makes a table of its cutset for every call.
+func trimSpace(b []byte) []byte {
+	for len(b) > 0 && b[0] <= ' ' {
+		b = b[1:]
+	}
+	for len(b) > 0 && b[len(b)-1] <= ' ' {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
 // local is a name without its prefix.
 func local(name []byte) []byte { return name[bytes.IndexByte(name, ':')+1:] }
 
@@ -305,99 +323,6 @@ func (x *xmlScanner) within(name string) bool {
 	n := len(x.open)
 	n -= 1 + int(x.open[n-1]) // its own
 	return n > 0 && string(local(x.open[n-1-int(x.open[n-1]):n-1])) == name
-}
-
-// attr is the value of an attribute without a prefix; empty when there is none.
-func (x *xmlScanner) attr(name string) string { return string(x.rawAttr(name, false)) }
-
-// prefixed is the value of an attribute that has this name behind any prefix.
-func (x *xmlScanner) prefixed(name string) string { return string(x.rawAttr(name, true)) }
-
-// rawAttr is valid until the next tag.
-func (x *xmlScanner) rawAttr(name string, prefixed bool) []byte {
-	for rest := x.attrs; ; {
-		eq := bytes.IndexByte(rest, '=')
-		if eq < 0 {
-			return nil
-		}
-		key := bytes.Trim(rest[:eq], " \t\r\n")
-		rest = bytes.TrimLeft(rest[eq+1:], " \t\r\n")
-		if len(rest) == 0 {
-			return nil
-		}
-		end := bytes.IndexByte(rest[1:], rest[0])
-		if end < 0 {
-			return nil
-		}
-		value := rest[1 : end+1]
-		rest = rest[end+2:]
-		if prefixed {
-			if bytes.IndexByte(key, ':') < 0 {
-				continue
-			}
-			key = local(key)
-		}
-		if string(key) == name {
-			if bytes.IndexByte(value, '&') >= 0 {
-				value, _ = appendXML(nil, value)
-			}
-			return value
-		}
-	}
-}
-
-// appendText adds the piece of text to dst as it reads: references and line ends resolved.
-func (x *xmlScanner) appendText(dst []byte) ([]byte, error) {
-	if bytes.IndexByte(x.data, '\r') < 0 && (x.cdata || bytes.IndexByte(x.data, '&') < 0) {
-		return append(dst, x.data...), nil
-	}
-	data := bytes.ReplaceAll(bytes.ReplaceAll(x.data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
-	if x.cdata {
-		return append(dst, data...), nil
-	}
-	dst, ok := appendXML(dst, data)
-	if !ok {
-		return dst, ErrDamaged
-	}
-	return dst, nil
-}
-
-// appendXML resolves references (XML 1.0, 4.1 and 4.6); ok is false for one that nobody has declared.
-func appendXML(dst, text []byte) (_ []byte, ok bool) {
-	for {
-		i := bytes.IndexByte(text, '&')
-		if i < 0 {
-			return append(dst, text...), true
-		}
-		dst, text = append(dst, text[:i]...), text[i+1:]
-		end := bytes.IndexByte(text[:min(len(text), xmlReference)], ';')
-		if end < 1 {
-			return dst, false
-		}
-		name := text[:end]
-		text = text[end+1:]
-		switch string(name) {
-		case "amp":
-			dst = append(dst, '&')
-		case "lt":
-			dst = append(dst, '<')
-		case "gt":
-			dst = append(dst, '>')
-		case "quot":
-			dst = append(dst, '"')
-		case "apos":
-			dst = append(dst, '\'')
-		default:
-			c, err := strconv.ParseUint(string(bytes.TrimPrefix(name, []byte("#"))), 10, 32)
-			if bytes.HasPrefix(name, []byte("#x")) {
-				c, err = strconv.ParseUint(string(name[2:]), 16, 32)
-			}
-			if name[0] != '#' || err != nil || c > utf8.MaxRune {
-				return dst, false
-			}
-			dst = utf8.AppendRune(dst, rune(c))
-		}
-	}
 }
 
 // elements calls each for every start tag of a part. The scanner may be moved on to the element's end, not past it.

@@ -42,7 +42,7 @@ fuzz: need-go ## every fuzz target for FUZZTIME (30s)
 	@$(PGBIN_CMD) >/dev/null
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | sort | while read -r file target; do \
 		echo "== $$target in $$(dirname $$file)"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname $$file)"; \
 	done
 
 bench: need-go ## the way of an SMS, as ratios against the wire, the database's limit and Kannel (BENCH=flags)

@@ -83,7 +83,7 @@ func (r *xlsxReader) Next() (sheetRow, error) {
 			if err != nil {
 				return sheetRow{}, err
 			}
-			if err := r.readRow(no); err != nil {
+			if err := r.readRow(); err != nil {
 				return sheetRow{}, err
 			}
 			switch own := r.long || r.wide || r.spread(no); {
@@ -122,7 +122,7 @@ func (r *xlsxReader) rowNumber() (int, error) {
 }
 
 // readRow reads the cells up to the row's end.
-func (r *xlsxReader) readRow(no int) error {
+func (r *xlsxReader) readRow() error {
 	r.cells, r.text, r.spans, r.long, r.wide = r.cells[:0], r.text[:0], r.spans[:0], false, false
 	column, size := -1, 0
 	for {

@@ -3,15 +3,14 @@ package ingest
 import (
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"ekc/catalog"
-	"ekc/citizen"
 )
 
 // Column is one column of a file: its own title, and what it was taken for; Name is empty when it is only template data.
 type Column struct {
-	Title  string `json:"title"`
+	No     int    `json:"column,omitempty"` // from 1; in protocols
+	Title  string `json:"title,omitempty"`  // protocols have it only where it is no word of the sender's alone, which may be a person's name
 	Name   string `json:"name,omitempty"`
 	Mapped bool   `json:"mapped,omitempty"` // a mapping says so, not our titles
 }
@@ -45,13 +44,35 @@ type Outline struct {
 	Notes   []Note   `json:"notes,omitempty"`   // what was passed over or looks odd
 }
 
-func (h *header) outline() *Outline {
+// outline is for protocols: titles that nobody but the file knows are left out.
+func (h *header) outline(known map[string]bool) *Outline {
 	o := &Outline{Columns: slices.Clone(h.columns), Missing: h.missing()}
 	for i := range o.Columns {
-		o.Columns[i].Title = o.Columns[i].shownTitle()
+		c := &o.Columns[i]
+		if c.No = i + 1; c.Name == "" && !c.Mapped && !known[catalog.Fold(c.Title)] {
+			c.Title = ""
+		}
 	}
 	return o
 }
+
+// knownTitles are those of the parameters of the catalogue's templates, folded.
+func (c *checker) knownTitles() map[string]bool {
+	known := make(map[string]bool)
+	for _, t := range c.catalog.Templates(c.at) {
+		if t.Agency != "" && t.Agency != c.agency {
+			continue
+		}
+		for _, p := range t.Params {
+			known[catalog.Fold(p.Name)], known[catalog.Fold(p.Title)] = true, true
+		}
+	}
+	delete(known, "")
+	return known
+}
+
+// outline is what there is to say of the file's columns.
+func (c *checker) outline() *Outline { return c.header.outline(c.knownTitles()) }
 
 // missing are the fixed columns that the file does not have, by our names.
 func (h *header) missing() []string {
@@ -123,7 +144,7 @@ func headerIn(row sheetRow, t titles) (*header, error) {
 	}
 	for _, title := range t.asked {
 		if !slices.ContainsFunc(row.Cells, func(c string) bool { return catalog.Fold(c) == catalog.Fold(title) }) {
-			faults = append(faults, ErrMappedTitle.with(Column{Title: title}.shownTitle()))
+			faults = append(faults, ErrMappedTitle.with(title))
 		}
 	}
 	if !h.has(fieldPhone) {
@@ -165,21 +186,13 @@ func (l *listRows) Next() (sheetRow, error) {
 	// A value that stands under nobody's title would be lost.
 	for _, c := range l.header.covered {
 		if c.column < len(row.Cells) && strings.TrimSpace(row.Cells[c.column]) != "" && row.Cells[c.column] != row.Cells[c.first] {
-			return row, ErrMergedTitle.with(l.header.columns[c.first].shownTitle(), c.first+1, c.column+1)
+			return row, ErrMergedTitle.with(c.first+1, c.column+1)
 		}
 	}
 	return row, nil
 }
 
 func (l *listRows) notes() []Note { return notesOf(l.rows) }
-
-// shownTitle is the title as protocols have it: a row of people that was taken for the header is not repeated.
-func (c Column) shownTitle() string {
-	if citizen.HoldsPersonal(c.Title) || badCharacters(c.Title) || utf8.RuneCountInString(c.Title) > 200 {
-		return "***"
-	}
-	return c.Title
-}
 
 // keep copies a row whose cells the reader will use again.
 func keep(row sheetRow) sheetRow {

@@ -66,7 +66,7 @@ func (s *Service) Check(ctx context.Context, p journal.Principal, h Header, file
 func (d *DryRun) end(k *checker, rows rowReader) {
 	p := &d.Protocol
 	p.PackageStatus, p.State = 3, Ready
-	p.Outline = *k.header.outline()
+	p.Outline = *k.outline()
 	p.Notes = notesOf(rows)
 	if d.Fault = (totals{rows: p.RecordNum, accepted: p.RecordNumSuccess}).fault(k.rules.BadShare); d.Fault != nil {
 		p.State, p.StateReason = Rejected, d.Fault.Detail

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"ekc/catalog"
+	"ekc/citizen"
 	"ekc/journal"
 )
 
@@ -28,7 +29,7 @@ func checkMapping(given map[string]string) (map[string]string, error) {
 		ours := given[title]
 		title = strings.TrimSpace(title)
 		f := titleIndex[catalog.Fold(ours)]
-		if catalog.Fold(title) == "" || utf8.RuneCountInString(title) > 200 || badCharacters(title) || f == fieldNone && strings.TrimSpace(ours) != "" {
+		if catalog.Fold(title) == "" || utf8.RuneCountInString(title) > 200 || badCharacters(title) || citizen.HoldsPersonal(title) || f == fieldNone && strings.TrimSpace(ours) != "" {
 			return nil, ErrMapping
 		}
 		columns = catalog.MergeColumns(columns, map[string]string{title: fieldNames[f]})

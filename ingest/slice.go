@@ -59,7 +59,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 	var t totals
 	k, rows, err := s.checkerFor(l, e, c, file)
 	if k != nil && k.header != nil && c.format != formatTable {
-		t.outline = k.header.outline()
+		t.outline = k.outline()
 	}
 	if err != nil {
 		return t, err

@@ -98,7 +98,7 @@ func FuzzWorkbook(f *testing.F) {
 // FuzzXMLScanner holds the scanner against encoding/xml: what both take reads the same.
 func FuzzXMLScanner(f *testing.F) {
 	for _, s := range []string{`<a b="c>d"><x:e/>т&lt;&#1103;&#x2F;<![CDATA[<i>]]]]><!-- - --></a>`, "\uFEFF<?xml version='1.0'?>\r\n<a>\r\r\n</a >", `<a><b></a></b>`,
-		`<a x='1' y="&amp;"></a><!-- end -->`, `<a><![CDATA[]]]]]></a>`} {
+		`<a x='1' y="&amp;"></a><!-- end -->`, `<a><![CDATA[]]]]]></a>`, "<a><![CDATA[1\r\n\r]\r\n]]></a>"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, part string) {

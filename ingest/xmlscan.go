@@ -173,7 +173,11 @@ func (x *xmlScanner) section() (done bool, err error) {
 		x.at += i + 3
 		x.inCD = false
 	} else {
-		piece = piece[:max(0, len(piece)-2)]
+		held := max(0, len(piece)-2)
+		if held > 0 && piece[held-1] == '\r' && piece[held] == '\n' { // a line end is not cut in two
+			held++
+		}
+		piece = piece[:held]
 		x.at += len(piece)
 		if len(piece) == 0 {
 			if !x.fill() {
@@ -268,7 +272,7 @@ func (x *xmlScanner) startTag() error {
 	for n < len(tag) && tag[n] > ' ' {
 		n++
 	}
-	if n == 0 || n > 255 || x.deep == xmlDepth {
+	if n == 0 || n > 255 || tag[0] == ':' || x.deep == xmlDepth {
 		return ErrDamaged
 	}
 	x.kind, x.attrs, x.root = xmlStart, tag[n:], true

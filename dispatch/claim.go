@@ -273,6 +273,7 @@ func (d *desk) claimOnce(ctx context.Context, lanes []int16, turn *int, least in
 		d.reached(PointClaimed)
 		d.unreserve(n)
 		n = 0
+		d.started.Add(int64(len(attempts)))
 		d.ch.Start(attempts)
 		d.reached(PointStarted)
 	}

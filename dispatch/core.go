@@ -177,7 +177,8 @@ func (c *Core) newDesk(ctx context.Context, p Pool, hold *holding, log *slog.Log
 		runs:   map[int32]*run{}, inHand: map[NotificationID]*claimed{}, gone: map[NotificationID]struct{}{}, phones: map[citizen.Digest]touch{}}
 	d.control = &control{db: c.DB, busy: d.busyRuns}
 	known := &shared{refs: newRefs(), busy: busy{by: map[NotificationID]*writing{}}}
-	d.rec, d.heard = newRecorder(d, known), newRecorder(d, known)
+	d.rec = newRecorder(d, known, func() bool { return d.started.Load() > 0 })
+	d.heard = newRecorder(d, known, func() bool { return true })
 	var name string
 	var no int16
 	var own bool

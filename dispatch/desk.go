@@ -48,6 +48,7 @@ type desk struct {
 	budget   budget
 
 	draining atomic.Bool
+	started  atomic.Int64 // attempts the channel has and has not settled
 
 	mu     sync.Mutex
 	runs   map[int32]*run

@@ -42,6 +42,7 @@ type recorder struct {
 	giveUps   []giveUp
 	closed    bool
 	more      chan struct{}
+	expects   func() bool // whether it is worth waiting for more
 
 	scratch scratch // only the recording goroutine
 }
@@ -83,8 +84,8 @@ func (a *ack) store() {
 	}
 }
 
-func newRecorder(d *desk, s *shared) *recorder {
-	r := &recorder{d: d, shared: s, more: make(chan struct{}, 1)}
+func newRecorder(d *desk, s *shared, expects func() bool) *recorder {
+	r := &recorder{d: d, shared: s, more: make(chan struct{}, 1), expects: expects}
 	r.room.L = &r.mu
 	return r
 }
@@ -99,8 +100,12 @@ func (r *recorder) signal() {
 // Settle takes results of attempts. The far side's words are made fit to be stored: one byte that is not would fail everybody's.
 func (d *desk) Settle(results []Result) {
 	d.reached(PointAnswered)
+	back := int64(0)
 	for i := range results {
 		res := &results[i]
+		if !res.Late {
+			back++
+		}
 		res.Code = journal.Text(res.Code)
 		for k := range res.Parts {
 			res.Parts[k].MessageID, res.Parts[k].Code = journal.Text(res.Parts[k].MessageID), journal.Text(res.Parts[k].Code)
@@ -108,6 +113,7 @@ func (d *desk) Settle(results []Result) {
 	}
 	d.rec.mu.Lock()
 	d.rec.results = append(d.rec.results, results...)
+	d.started.Add(-back)
 	d.rec.mu.Unlock()
 	d.rec.signal()
 }
@@ -199,7 +205,7 @@ func (r *recorder) run(ctx context.Context) error {
 		case <-ctx.Done():
 			ended = true
 		case <-r.more:
-			for deadline := time.Now().Add(recordWait); r.waiting() < recordFull && ctx.Err() == nil; {
+			for deadline := time.Now().Add(recordWait); r.waiting() < recordFull && r.expects() && ctx.Err() == nil; {
 				left := time.Until(deadline)
 				if left <= 0 {
 					break

@@ -183,29 +183,46 @@ func (h *hubRole) ends() (int, error) {
 	return int(n), nil
 }
 
+// admit writes the rows of a list, a slice of them made while the one before is written, as ingest does.
 func (h *hubRole) admit(ctx context.Context, o order) error {
-	for from := 1; from <= o.N; from += slice {
-		if err := h.write(ctx, o, from, min(from+slice-1, o.N)); err != nil {
-			return err
+	g, ctx := errgroup.WithContext(ctx)
+	slices := make(chan []dispatch.Row, 1)
+	g.Go(func() error {
+		defer close(slices)
+		for from := 1; from <= o.N; from += slice {
+			rows := make([]dispatch.Row, 0, slice)
+			for i := from; i < from+slice && i <= o.N; i++ {
+				row, err := h.row(o, i)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, row)
+			}
+			select {
+			case slices <- rows:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
-	}
-	return nil
+		return nil
+	})
+	g.Go(func() error {
+		for rows := range slices {
+			if err := h.write(ctx, o, rows); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return g.Wait()
 }
 
 // write admits rows of a list in one transaction.
-func (h *hubRole) write(ctx context.Context, o order, first, last int) error {
+func (h *hubRole) write(ctx context.Context, o order, rows []dispatch.Row) error {
 	return postgres.InTx(ctx, h.db, func(tx pgx.Tx) error {
 		key, err := h.keyring.ScopeKey(ctx, tx, fmt.Sprint("list/", o.List), o.Agency)
 		if err != nil {
 			return err
-		}
-		rows := make([]dispatch.Row, 0, last-first+1)
-		for i := first; i <= last; i++ {
-			row, err := h.row(o, i)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, row)
 		}
 		return h.adm.Write(ctx, tx, dispatch.List{No: o.List, Agency: o.Agency, Key: key}, rows)
 	})

@@ -151,3 +151,22 @@ func BenchmarkXLSX(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkProtocolFile is the way back: the stored file read anew, joined with its verdicts, written as a workbook.
+func BenchmarkProtocolFile(b *testing.B) {
+	const rows = 50_000
+	h := newHub(b, func(c *Config) { c.SliceRows = 10_000 })
+	l := h.load(listHeader(), string(generated(b, rows, 1)))
+	done := 0
+	for b.Loop() {
+		d, err := h.ProtocolFile(b.Context(), loader, l.ID)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := d(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+		done += rows
+	}
+	b.ReportMetric(float64(done)/b.Elapsed().Seconds(), "rows/s")
+}

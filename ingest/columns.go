@@ -87,7 +87,7 @@ func (h *header) missing() []string {
 
 // readHeader reads up to the header: the row among the first ten that names most fixed columns. Rows above the header are not rows of the
 // list; those below it come from the reader that is returned. The header comes also with a fault of its columns, as far as it was understood.
-func readHeader(r rowReader, t titles) (*header, rowReader, error) {
+func readHeader(r rowReader, t titles) (*header, *listRows, error) {
 	var seen []sheetRow
 	best, most := -1, 0
 	for len(seen) < headerRows {
@@ -113,7 +113,7 @@ func readHeader(r rowReader, t titles) (*header, rowReader, error) {
 		return nil, nil, ErrNoHeader
 	}
 	h, err := headerIn(seen[best], t)
-	return h, &listRows{r, seen[best+1:], h}, err
+	return h, &listRows{rows: r, header: h, above: seen[:best], ahead: seen[best+1:]}, err
 }
 
 // headerIn takes a row for the header. Its error has the faults of all columns.
@@ -164,35 +164,6 @@ func joined(faults []*Fault) error {
 	}
 	return &all
 }
-
-// listRows are the rows under a header.
-type listRows struct {
-	rows   rowReader
-	ahead  []sheetRow // read while the header was looked for
-	header *header
-}
-
-// Next implements rowReader.
-func (l *listRows) Next() (sheetRow, error) {
-	var row sheetRow
-	if len(l.ahead) > 0 {
-		row, l.ahead = l.ahead[0], l.ahead[1:]
-	} else {
-		var err error
-		if row, err = l.rows.Next(); err != nil {
-			return row, err
-		}
-	}
-	// A value that stands under nobody's title would be lost.
-	for _, c := range l.header.covered {
-		if c.column < len(row.Cells) && strings.TrimSpace(row.Cells[c.column]) != "" && row.Cells[c.column] != row.Cells[c.first] {
-			return row, ErrMergedTitle.with(c.first+1, c.column+1)
-		}
-	}
-	return row, nil
-}
-
-func (l *listRows) notes() []Note { return notesOf(l.rows) }
 
 // keep copies a row whose cells the reader will use again.
 func keep(row sheetRow) sheetRow {

@@ -17,10 +17,7 @@ import (
 
 // wrongState names the state in which the list stands, as the catalogue calls it.
 func (s *Service) wrongState(l *List) error {
-	title := string(l.State)
-	if st, ok := s.cfg.Catalog().State("list", title, s.cfg.Now()); ok {
-		title = st.Title
-	}
+	title, _ := s.title("list", string(l.State))
 	return ErrState.with(title)
 }
 

@@ -333,9 +333,13 @@ func (s *Service) Results(ctx context.Context, p journal.Principal, id uuid.UUID
 	if err != nil {
 		return nil, err
 	}
+	return s.results(ctx, l.No), nil
+}
+
+func (s *Service) results(ctx context.Context, list int64) iter.Seq2[Result, error] {
 	const page = 5000
 	return func(yield func(Result, error) bool) {
-		after, next := int64(dispatch.MakeID(l.No, 0)), int64(dispatch.MakeID(l.No+1, 0))
+		after, next := int64(dispatch.MakeID(list, 0)), int64(dispatch.MakeID(list+1, 0))
 		for {
 			rows, err := s.cfg.DB.Query(ctx, resultsSQL, pgx.NamedArgs{"after": after, "next": next, "limit": page})
 			if err == nil {
@@ -356,7 +360,7 @@ func (s *Service) Results(ctx context.Context, p journal.Principal, id uuid.UUID
 			yield(Result{}, fmt.Errorf("read results: %w", err))
 			return
 		}
-	}, nil
+	}
 }
 
 func scanResult(row pgx.CollectableRow) (Result, error) {

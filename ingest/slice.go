@@ -65,7 +65,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 		return t, err
 	}
 	if c.size > everythingBelow {
-		_, again, err := s.openList(e, c, file)
+		again, err := s.openList(e, c, file)
 		if err == nil {
 			err = k.lookAhead(again, c.size)
 		}
@@ -165,7 +165,7 @@ func (sl *slice) add(r *dispatch.Row) {
 }
 
 // checkerFor opens the file and makes the checker of its rows. With a fault of the columns it comes, too, with the header alone.
-func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k *checker, rows rowReader, err error) {
+func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k *checker, rows *listRows, err error) {
 	snapshot := s.cfg.Catalog()
 	rules, err := snapshot.Rules(c.at)
 	if err != nil {
@@ -180,26 +180,14 @@ func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k 
 		}
 		k.template = template
 	}
-	if k.header, rows, err = s.openList(e, c, file); err != nil {
+	if rows, err = s.openList(e, c, file); rows != nil {
+		k.header = rows.header
+	}
+	if err != nil {
 		return k, nil, err
 	}
 	k.ready()
 	return k, rows, k.templateFault()
-}
-
-// openList opens a list's file, or its rows that came as JSON, at the first row under the header. The header comes also with a fault of
-// its columns.
-func (s *Service) openList(e envelope, c claim, file io.ReaderAt) (*header, rowReader, error) {
-	if c.format == formatTable {
-		rows, h, err := openTable(file, c.size)
-		return h, rows, err
-	}
-	t := titlesOf(e)
-	rows, err := openRows(file, c.size, s.cfg.Limits, t)
-	if err != nil {
-		return nil, nil, err
-	}
-	return readHeader(rows, t)
 }
 
 func laneOf(l *List) int16 {

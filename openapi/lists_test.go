@@ -116,7 +116,7 @@ func TestAListFromUploadToApprovalAndResults(t *testing.T) {
 		}
 		w.wants(w.do(stranger, "POST", ref.URL+"/"+act, body), 404, "list_not_found")
 	}
-	for _, path := range []string{"", "/protocol", "/preview?row=2", "/results.csv", "/progress"} {
+	for _, path := range []string{"", "/protocol", "/preview?row=2", "/results.csv", "/protocol.xlsx", "/results.xlsx", "/not-informed.xlsx", "/progress"} {
 		w.wants(w.do(stranger, "GET", ref.URL+path, nil), 404, "list_not_found")
 	}
 	w.wants(w.do(stranger, "GET", "/v1/notifications?list_id="+ref.ID, nil), 404, CodeNotFound)
@@ -145,6 +145,14 @@ func TestAListFromUploadToApprovalAndResults(t *testing.T) {
 	if csv.status != 200 || !strings.HasPrefix(csv.body, "\uFEFFСтрока;") || len(lines) != 3 || !strings.HasPrefix(lines[1], "2;'=a1;") || !strings.Contains(lines[1], ";pending;") {
 		t.Errorf("results: %d %q", csv.status, csv.body)
 	}
+	for _, name := range []string{"protocol", "results", "not-informed"} {
+		file := w.do(loader, "GET", ref.URL+"/"+name+".xlsx", nil)
+		if file.status != 200 || !strings.HasPrefix(file.body, "PK") || file.header.Get("Content-Type") != workbookType ||
+			file.header.Get("Content-Disposition") != `attachment; filename="`+name+"-"+ref.ID+`.xlsx"` {
+			t.Errorf("%s: %d %v", name, file.status, file.header)
+		}
+	}
+	w.wants(w.do(w.key("duty", "", journal.RoleDutyEngineer), "GET", ref.URL+"/protocol.xlsx", nil), 403, CodeForbidden)
 	var page Page[Notification]
 	w.do(loader, "GET", "/v1/notifications?limit=1&list_id="+ref.ID, nil).into(t, &page)
 	if len(page.Items) != 1 || page.Next == "" || page.Items[0].ExternalID != "=a1" || page.Items[0].State != "pending" || page.Items[0].InTerm != "open" {

@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"bufio"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -8,11 +9,13 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 
 	"ekc/dispatch"
 	"ekc/ingest"
@@ -83,10 +86,52 @@ func (s *Server) registerResults() {
 	register(s, operation{id: "getResults", method: http.MethodGet, path: "/v1/lists/{id}/results.csv", tag: "lists", summary: "What became of every accepted row, as a table for a spreadsheet", stream: true,
 		description: "UTF-8 with BOM, semicolons, times of Moscow. In the order of the file; the sender's own names of rows, nothing personal."}, s.getResults)
 	s.describeStream("/v1/lists/{id}/results.csv", "text/csv", &huma.Schema{Type: huma.TypeString})
+	for _, d := range []struct {
+		id, path, summary, description string
+		make                           func(context.Context, journal.Principal, uuid.UUID) (ingest.Download, error)
+	}{
+		{"getProtocolFile", "/v1/lists/{id}/protocol.xlsx", "The sender's own file with what became of each row and what to do",
+			"The same rows in the same order under the same numbers, with «ЕКЦ: результат», «ЕКЦ: код» and «ЕКЦ: что сделать»; mended, it may come back as a correction. The second sheet is the load protocol as an act. A CSV comes back as XLSX. The download is in the history.",
+			s.doors.Lists.ProtocolFile},
+		{"getResultsFile", "/v1/lists/{id}/results.xlsx", "The sender's own file with what became of each row by now", "The download is in the history.", s.doors.Lists.ResultsFile},
+		{"getNotInformedFile", "/v1/lists/{id}/not-informed.xlsx", "Those rows of the sender's file whose people were not told, with the reason and what to do",
+			"Rows that were not taken are among them. The second sheet counts them by reason. The download is in the history.", s.doors.Lists.NotInformedFile},
+	} {
+		register(s, operation{id: d.id, method: http.MethodGet, path: d.path, tag: "lists", summary: d.summary, description: d.description, stream: true, errors: []int{409}},
+			func(ctx context.Context, p journal.Principal, in *struct{ ListPath }) (*huma.StreamResponse, error) {
+				write, err := d.make(ctx, p, in.uuid())
+				if err != nil {
+					return nil, err
+				}
+				return s.download(ctx, path.Base(d.path), in.uuid(), write), nil
+			})
+		s.describeStream(d.path, workbookType, &huma.Schema{Type: huma.TypeString, Format: "binary"})
+	}
 	register(s, operation{id: "followList", method: http.MethodGet, path: "/v1/lists/{id}/progress", tag: "lists", summary: "Progress of a list as server-sent events", stream: true,
 		description: "Event `list`: the list with its counts, first at once and then with each change. It ends when the list has; a comment every 15 s keeps the line open. A reader that comes again is given the present state first, whatever its Last-Event-ID."},
 		s.followList)
 	s.describeStream("/v1/lists/{id}/progress", "text/event-stream", &huma.Schema{Type: huma.TypeString})
+}
+
+const workbookType = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+// download answers with a file as it is made. An answer that has begun and cannot be finished is broken off: all that can be told is that
+// it is not whole.
+func (s *Server) download(ctx context.Context, name string, list uuid.UUID, write ingest.Download) *huma.StreamResponse {
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		base, ext, _ := strings.Cut(name, ".")
+		hc.SetHeader("Content-Type", workbookType)
+		hc.SetHeader("Content-Disposition", `attachment; filename="`+base+"-"+list.String()+"."+ext+`"`)
+		out := bufio.NewWriterSize(s.streamTo(hc), 64<<10)
+		err := write(out)
+		if err == nil {
+			err = out.Flush()
+		}
+		if err != nil {
+			s.log.ErrorContext(ctx, "a download was not finished", "request_id", callOf(ctx).id, "err", err)
+			panic(http.ErrAbortHandler)
+		}
+	}}
 }
 
 // describeStream documents the answer of an operation that huma only sees as a function.

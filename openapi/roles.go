@@ -46,12 +46,16 @@ var table = map[string]access{
 	"previewRow":  roles(journal.RoleListLoader, journal.RoleListApprover),
 	"testSend":    roles(journal.RoleListLoader),
 	"getResults":  roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
-	"followList":  {roles: listReaders},
-	"approveList": roles(journal.RoleListApprover),
-	"refuseList":  roles(journal.RoleListApprover),
-	"pauseList":   roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
-	"resumeList":  roles(journal.RoleListApprover), // to let a list go is never the loader's
-	"cancelList":  roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
+	// whole files of people: for those whose people they are
+	"getProtocolFile":    roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
+	"getResultsFile":     roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
+	"getNotInformedFile": roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
+	"followList":         {roles: listReaders},
+	"approveList":        roles(journal.RoleListApprover),
+	"refuseList":         roles(journal.RoleListApprover),
+	"pauseList":          roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
+	"resumeList":         roles(journal.RoleListApprover), // to let a list go is never the loader's
+	"cancelList":         roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem),
 
 	"listNotifications": {roles: listReaders},
 	"getNotification":   {roles: listReaders},

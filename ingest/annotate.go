@@ -24,6 +24,7 @@ const (
 	resultTaken    = "принята"
 	resultNoted    = "принята, есть замечания"
 	resultNotTaken = "не принята"
+	resultSkipped  = "принята раньше, пропущена"
 )
 
 // ProtocolFile gives the sender his own file back, the same rows in the same order under the same numbers, with what became of each and
@@ -79,11 +80,16 @@ func annotation(l *List, r RecordResult, some bool) []string {
 	result := resultTaken
 	switch {
 	case l.State == Rejected:
-		if result = resultNotTaken; r.RecordOK {
+		switch result = resultNotTaken; {
+		case r.skipped():
+			result = resultSkipped
+		case r.RecordOK:
 			advice = append(advice, l.StateReason)
 		}
 	case !r.RecordOK:
 		result = resultNotTaken
+	case r.skipped():
+		result = resultSkipped
 	case len(r.Messages) > 0:
 		result = resultNoted
 	}

@@ -56,6 +56,9 @@ type checked struct {
 	event    citizen.Date
 	messages []Message
 	ok       bool
+	named    bool // the external id is its sender's, not the row's number
+	marked   bool // our answer to an earlier list calls it taken
+	skipped  bool // an earlier list has taken it: neither accepted nor rejected
 }
 
 func (c *checked) add(code RuleCode, f field) { c.addNamed(code, fieldNames[f]) }
@@ -176,7 +179,7 @@ func (c *checker) checkID(out *checked, r sheetRow) {
 		out.add(RuleIDPersonal, fieldExternalID)
 		return
 	default:
-		out.row.ExternalID = id
+		out.row.ExternalID, out.named = id, true
 	}
 	if _, again := c.ids.put(c.hashID(r), 0); again {
 		out.add(RuleIDTwice, fieldExternalID)

@@ -168,6 +168,7 @@ type arrival struct {
 	template *catalog.Template // the list's own; nil when rows bring theirs
 	kind     string
 	format   string    // of the file; "" = found out when it comes
+	corrects int64     // the list whose mended file this is; 0 = none
 	testSend *testSend // what it shows of another list; nil for a list of its own
 }
 
@@ -181,7 +182,7 @@ func (s *Service) take(ctx context.Context, p journal.Principal, a arrival, file
 	up := upload{s: s, list: ref.No, file: 1, key: key, format: a.format, envelope: a.envelope}
 	err = up.store(ctx, file)
 	if err == nil {
-		err = s.closeUpload(ctx, p, &up, &ref, a.testSend)
+		err = s.closeUpload(ctx, p, &up, &ref, a.testSend, a.corrects)
 	}
 	if err != nil {
 		s.drop(ctx, &up, true)
@@ -193,15 +194,18 @@ func (s *Service) take(ctx context.Context, p journal.Principal, a arrival, file
 
 const insertListSQL = `
 INSERT INTO lists (id, agency, source, kind, name, state, life_event, template, template_version, channels, priority, on_uncertain,
-	legal_basis, ordered_by, not_before, valid_until, inform_by, test, tests, data_key, loaded_by, created_at)
+	legal_basis, ordered_by, not_before, valid_until, inform_by, test, tests, corrects, data_key, loaded_by, created_at)
 VALUES (@id, @agency, @source, @kind, @name, 'receiving', @life_event, @template, @template_version, @channels, @priority, @on_uncertain,
-	@legal_basis, @ordered_by, @not_before, @valid_until, @inform_by, @test, @tests, @data_key, @loaded_by, @created_at)
+	@legal_basis, @ordered_by, @not_before, @valid_until, @inform_by, @test, @tests, @corrects, @data_key, @loaded_by, @created_at)
 RETURNING no`
 
 // open makes the list and its data key. It is nothing yet: only closeUpload tells anybody of it.
 func (s *Service) open(ctx context.Context, p journal.Principal, a arrival, ref *Ref) (*citizen.DataKey, error) {
 	var key *citizen.DataKey
-	test, tests := p.Test, any(nil)
+	test, tests, corrects := p.Test, any(nil), any(nil)
+	if a.corrects != 0 {
+		corrects = a.corrects
+	}
 	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) (err error) {
 		if a.testSend != nil {
 			if err := s.permitTest(ctx, tx, p, a.testSend.list.ID); err != nil {
@@ -216,7 +220,7 @@ func (s *Service) open(ctx context.Context, p journal.Principal, a arrival, ref 
 		if err != nil {
 			return err
 		}
-		args["id"], args["agency"], args["kind"], args["test"], args["tests"] = ref.ID, p.Agency, a.kind, test, tests
+		args["id"], args["agency"], args["kind"], args["test"], args["tests"], args["corrects"] = ref.ID, p.Agency, a.kind, test, tests, corrects
 		args["data_key"], args["loaded_by"], args["created_at"] = key.ID, p.Account, s.cfg.Now()
 		return tx.QueryRow(ctx, insertListSQL, args).Scan(&ref.No)
 	})
@@ -367,10 +371,13 @@ const (
 )
 
 // closeUpload makes the list one that exists: its file is whole and waits to be checked.
-func (s *Service) closeUpload(ctx context.Context, p journal.Principal, u *upload, ref *Ref, shows *testSend) error {
+func (s *Service) closeUpload(ctx context.Context, p journal.Principal, u *upload, ref *Ref, shows *testSend, corrects int64) error {
 	return postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
 		reason, err := s.sameFile(ctx, tx, p.Agency, u, u.envelope.Again)
 		if err != nil {
+			return err
+		}
+		if err := s.onlyCorrection(ctx, tx, u.list); err != nil {
 			return err
 		}
 		if err := s.completeFile(ctx, tx, u); err != nil {
@@ -385,9 +392,13 @@ func (s *Service) closeUpload(ctx context.Context, p journal.Principal, u *uploa
 				return err
 			}
 		}
+		data := []string{"list_id", ref.ID.String(), "source", u.envelope.Source, "format", u.format, "bytes", fmt.Sprint(u.size),
+			"priority", u.envelope.Priority}
+		if corrects != 0 {
+			data = append(data, "corrects_no", fmt.Sprint(corrects))
+		}
 		return s.append(ctx, tx, p, journal.Entry{Kind: journal.ListCreated, ListNo: u.list, Agency: p.Agency, State: string(Checking),
-			Reason: reason, Data: journal.Fields("list_id", ref.ID.String(), "source", u.envelope.Source, "format", u.format,
-				"bytes", fmt.Sprint(u.size), "priority", u.envelope.Priority)})
+			Reason: reason, Data: journal.Fields(data...)})
 	})
 }
 

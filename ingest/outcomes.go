@@ -62,6 +62,9 @@ func (f *fates) of(l *List, row int) (fate, error) {
 		return fate{}, err
 	}
 	said := annotation(l, r, some)
+	if r.skipped() {
+		return fate{state: "Принята раньше, пропущена", advice: said[2], over: true, told: true}, nil
+	}
 	bad := fate{state: "Не принята при загрузке", reason: "Файл отклонён", advice: said[2], over: true}
 	if said[1] != "" {
 		bad.reason = "Ошибка в строке: " + said[1]

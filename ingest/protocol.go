@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,6 +32,7 @@ type Protocol struct {
 	RecordNum         int        `json:"record_num"`
 	RecordNumSuccess  int        `json:"record_num_success"`
 	RecordNumWarning  int        `json:"record_num_warning"`
+	RecordNumSkipped  int        `json:"record_num_skipped"` // taken by an earlier list
 	Segments          int64      `json:"segments"`
 	Outline
 	Next         int            `json:"next,omitempty"` // the row to go on after; absent on the last page
@@ -46,6 +48,11 @@ type RecordResult struct {
 	Messages   []RecordMessage `json:"messages"`
 }
 
+// skipped says that an earlier list has taken the row.
+func (r *RecordResult) skipped() bool {
+	return slices.ContainsFunc(r.Messages, func(m RecordMessage) bool { return m.RuleCode == RuleSkipped })
+}
+
 // RecordMessage is one fault (message_type 1) or warning (2).
 type RecordMessage struct {
 	MessageType int      `json:"message_type"`
@@ -58,7 +65,7 @@ const packageType = "ekc.list"
 
 func (l *List) protocol() Protocol {
 	p := Protocol{PackageID: l.ID, PackageType: packageType, PackageStatus: 3, State: l.State, StateReason: l.StateReason,
-		ReceivingTime: l.CreatedAt.UTC(), RecordNum: l.Rows, RecordNumSuccess: l.Accepted, RecordNumWarning: l.Warnings, Segments: l.Segments,
+		ReceivingTime: l.CreatedAt.UTC(), RecordNum: l.Rows, RecordNumSuccess: l.Accepted, RecordNumWarning: l.Warnings, RecordNumSkipped: l.Skipped, Segments: l.Segments,
 		ErrorRecords: []RecordResult{}}
 	switch l.State {
 	case Receiving:
@@ -293,7 +300,7 @@ func (s *Service) shown(ctx context.Context, l *List, row checked) (Preview, err
 	}
 	out.Accepted = true
 	if len(records) > 0 && records[0].Row == out.Row {
-		out.Messages, out.Accepted = records[0].Messages, records[0].RecordOK
+		out.Messages, out.Accepted = records[0].Messages, records[0].RecordOK && !records[0].skipped()
 	}
 	if !out.Accepted {
 		return out, nil

@@ -132,10 +132,12 @@ type List struct {
 	InformBy        time.Time
 	Test            bool
 	Tests           uuid.UUID // of a test sending: the list whose row it shows; zero for a list of its own
+	Corrects        uuid.UUID // the list whose mended file this is; zero for none
 	Rows            int
 	Accepted        int
 	Rejected        int
 	Warnings        int
+	Skipped         int // of Rows: taken by an earlier list, and so neither accepted nor rejected
 	Segments        int64
 	Digest          []byte // of what would be sent
 	LoadedBy        string
@@ -154,22 +156,25 @@ type List struct {
 const listColumns = `no, id, agency, source, kind, name, state, state_reason, life_event, template, template_version, channels, priority,
 	on_uncertain, legal_basis, ordered_by, not_before, valid_until, inform_by, test, rows, accepted, rejected, warnings, segments, digest,
 	loaded_by, approved_by, created_at, approved_at, start_at, first_sent_at, ended_at, data_key,
-	(SELECT tested.id FROM lists tested WHERE tested.no = lists.tests)`
+	(SELECT tested.id FROM lists tested WHERE tested.no = lists.tests), skipped, (SELECT mended.id FROM lists mended WHERE mended.no = lists.corrects)`
 
 func scanList(row pgx.CollectableRow) (*List, error) {
 	var l List
 	var basis []byte
-	var tests *uuid.UUID
+	var tests, corrects *uuid.UUID
 	var notBefore, validUntil, informBy, approvedAt, startAt, sentAt, endedAt *time.Time
 	err := row.Scan(&l.No, &l.ID, &l.Agency, &l.Source, &l.Kind, &l.Name, &l.State, &l.StateReason, &l.LifeEvent, &l.Template,
 		&l.TemplateVersion, &l.Channels, &l.Priority, &l.OnUncertain, &basis, &l.OrderedBy, &notBefore, &validUntil, &informBy, &l.Test,
 		&l.Rows, &l.Accepted, &l.Rejected, &l.Warnings, &l.Segments, &l.Digest, &l.LoadedBy, &l.ApprovedBy, &l.CreatedAt, &approvedAt,
-		&startAt, &sentAt, &endedAt, &l.dataKey, &tests)
+		&startAt, &sentAt, &endedAt, &l.dataKey, &tests, &l.Skipped, &corrects)
 	if err != nil {
 		return nil, err
 	}
 	if tests != nil {
 		l.Tests = *tests
+	}
+	if corrects != nil {
+		l.Corrects = *corrects
 	}
 	if basis != nil {
 		if err := json.Unmarshal(basis, &l.LegalBasis); err != nil {

@@ -27,6 +27,7 @@ type slice struct {
 	rows   int   // read, good and bad
 	good   []checked
 	bad    []checked
+	known  []checked // taken before, skipped
 	digest []byte
 	sum    hash.Hash
 	buf    []byte // scratch of add
@@ -38,18 +39,24 @@ const shortestRow = 16
 // totals of a whole file.
 type totals struct {
 	rows, accepted int
+	skipped        int      // taken before
+	named          bool     // there is a column of external ids
 	outline        *Outline // nil for rows that came as JSON, and where no header was found
 }
+
+func (t totals) bad() int { return t.rows - t.accepted - t.skipped }
 
 // fault is why a file is not taken though it could be read to its end; nil when it is.
 func (t totals) fault(badShare int) *Fault {
 	switch {
 	case t.rows == 0:
 		return ErrNoRows
+	case t.skipped == t.rows:
+		return ErrNothingNew
 	case t.accepted == 0:
 		return ErrAllBad
-	case (t.rows-t.accepted)*100 > t.rows*badShare:
-		return ErrTooManyBad.with(t.rows-t.accepted, t.rows, badShare)
+	case t.bad()*100 > t.rows*badShare:
+		return ErrTooManyBad.with(t.bad(), t.rows, badShare)
 	}
 	return nil
 }
@@ -73,7 +80,13 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			return t, err
 		}
 	}
+	t.named = k.ids != nil
+	before, err := s.takenBefore(ctx, l, k.header, t.named)
+	if err != nil {
+		return t, err
+	}
 	ordinal := parts.next
+	var all []checked // of one slice
 	for no := 1; ; no++ {
 		done, admitted := parts.of[no]
 		size := s.cfg.SliceRows
@@ -85,7 +98,8 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			sl.good = make([]checked, 0, min(size, int(c.size/shortestRow)+1))
 		}
 		ended := false
-		for sl.rows < size {
+		all = all[:0]
+		for len(all) < size {
 			row, err := rows.Next()
 			if errors.Is(err, io.EOF) {
 				ended = true
@@ -97,8 +111,28 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			if t.rows++; t.rows > s.cfg.Limits.Rows {
 				return t, ErrTooManyRows.with(s.cfg.Limits.Rows)
 			}
-			sl.rows++
-			sl.put(k.check(row), &ordinal, admitted)
+			one := k.check(row)
+			one.marked = before.marked(row.Cells)
+			all = append(all, one)
+		}
+		sl.rows = len(all)
+		switch {
+		case admitted:
+			for i := range all {
+				if parts.skipped[all[i].row.RowNo] {
+					all[i].skip()
+				}
+			}
+		case before != nil:
+			if err := before.skip(ctx, all); err != nil {
+				return t, err
+			}
+		}
+		for i := range all {
+			if all[i].skipped {
+				t.skipped++
+			}
+			sl.put(all[i], &ordinal, admitted)
 		}
 		t.accepted += int(ordinal - sl.first)
 		switch {
@@ -128,7 +162,11 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 // put adds a row to its slice.
 func (sl *slice) put(row checked, ordinal *int32, admitted bool) {
 	if !row.ok {
-		if !admitted {
+		switch {
+		case admitted:
+		case row.skipped:
+			sl.known = append(sl.known, row)
+		default:
 			sl.bad = append(sl.bad, row)
 		}
 		return
@@ -212,7 +250,7 @@ const (
 	gateSQL = `INSERT INTO list_parts (list_no, part, digest, rows, accepted, first_ordinal) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (list_no, part) DO NOTHING`
 	addTotalsSQL = `UPDATE lists SET rows = rows + $2, accepted = accepted + $3, rejected = rejected + $4, warnings = warnings + $5,
-		segments = segments + $6 WHERE no = $1 AND state = 'checking'`
+		segments = segments + $6, skipped = skipped + $7 WHERE no = $1 AND state = 'checking'`
 	// The tables this transaction looks into are as often as not analysed while empty.
 	byIndexSQL = `SET LOCAL enable_seqscan = off`
 )
@@ -251,7 +289,7 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 		if err := s.writeVerdicts(ctx, tx, l.No, sl); err != nil {
 			return err
 		}
-		tag, err = tx.Exec(ctx, addTotalsSQL, l.No, sl.rows, len(sl.good), len(sl.bad), warnings, segments)
+		tag, err = tx.Exec(ctx, addTotalsSQL, l.No, sl.rows, len(sl.good), len(sl.bad), warnings, segments, len(sl.known))
 		if err != nil {
 			return fmt.Errorf("add totals: %w", err)
 		}
@@ -298,8 +336,7 @@ func (s *Service) personal(ctx context.Context, tx pgx.Tx, l *List, sl *slice) e
 			return err
 		}
 		phones[i] = digests[0]
-		_, identity := r.Content.Person.Identity(r.Content.Phones[0])
-		if same[i], err = s.cfg.Keys.Digest(digestDuplicate, l.Agency+"\n"+identity+"\n"+r.LifeEvent+"\n"+sl.good[i].measure+"\n"+sl.good[i].event.String()); err != nil {
+		if same[i], err = s.sameDigest(l, &sl.good[i]); err != nil {
 			return err
 		}
 		r.Digests = append(digests, same[i])
@@ -324,38 +361,52 @@ func (s *Service) personal(ctx context.Context, tx pgx.Tx, l *List, sl *slice) e
 	return s.duplicates(ctx, tx, l, sl, same)
 }
 
+// sameDigest is of what makes a row the same as another: who is told of which event, measure and date.
+func (s *Service) sameDigest(l *List, c *checked) (citizen.Digest, error) {
+	_, identity := c.row.Content.Person.Identity(c.row.Content.Phones[0])
+	return s.cfg.Keys.Digest(digestDuplicate, l.Agency+"\n"+identity+"\n"+c.row.LifeEvent+"\n"+c.measure+"\n"+c.event.String())
+}
+
 // OFFSET 0 keeps the order of the joins: from each digest to its rows, whatever the planner believes of tables it saw empty.
-const duplicatesSQL = `
-SELECT d.digest FROM unnest(@digests::bytea[]) AS d(digest)
+const earlierSQL = `
+SELECT d.digest, l.no FROM unnest(@digests::bytea[]) AS d(digest)
 	CROSS JOIN LATERAL (SELECT ref FROM persons_index WHERE digest = d.digest AND ref_kind = 1 OFFSET 0) p
-	CROSS JOIN LATERAL (SELECT FROM lists WHERE no = p.ref >> 24 AND created_at >= @since AND tests IS NULL
+	CROSS JOIN LATERAL (SELECT no FROM lists WHERE no = p.ref >> 24 AND (created_at >= @since OR no = ANY (@also)) AND tests IS NULL AND test = @test
 		AND state NOT IN ('rejected', 'refused', 'cancelled') OFFSET 0) l
 	CROSS JOIN LATERAL (SELECT FROM notifications WHERE id = p.ref OFFSET 0) n`
 
-// duplicates warns of rows whose person, event, measure and date stand in an earlier row or an earlier list of the agency.
-func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, l *List, sl *slice, same []citizen.Digest) error {
+// earlier finds rows of this list and of others of its agency that are the same as those with these digests: lists within the period of the
+// rules, and those named in also. It sorts the digests.
+func (s *Service) earlier(ctx context.Context, tx pgx.Tx, l *List, digests [][]byte, also []int64, found func(d citizen.Digest, list int64)) error {
 	rules, err := s.cfg.Catalog().Rules(l.CreatedAt)
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(digests, bytes.Compare) // neighbours lie on the same pages of the index
+	rows, err := tx.Query(ctx, earlierSQL, pgx.NamedArgs{"digests": digests, "since": l.CreatedAt.Add(-rules.DuplicatePeriod), "also": also, "test": l.Test})
+	if err != nil {
+		return fmt.Errorf("look for duplicates: %w", err)
+	}
+	var one []byte
+	var list int64
+	if _, err = pgx.ForEachRow(rows, []any{&one, &list}, func() error {
+		found(citizen.Digest(one), list)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("look for duplicates: %w", err)
+	}
+	return nil
+}
+
+// duplicates warns of rows whose person, event, measure and date stand in an earlier row or an earlier list of the agency.
+func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, l *List, sl *slice, same []citizen.Digest) error {
 	digests := make([][]byte, len(same))
 	for i := range same {
 		digests[i] = same[i][:]
 	}
-	slices.SortFunc(digests, bytes.Compare) // neighbours lie on the same pages of the index
-	rows, err := tx.Query(ctx, duplicatesSQL, pgx.NamedArgs{"digests": digests, "since": l.CreatedAt.Add(-rules.DuplicatePeriod)})
-	if err != nil {
-		return fmt.Errorf("look for duplicates: %w", err)
-	}
 	seen := make(map[citizen.Digest]bool)
-	var one []byte
-	if _, err = pgx.ForEachRow(rows, []any{&one}, func() error {
-		var d citizen.Digest
-		copy(d[:], one)
-		seen[d] = true
-		return nil
-	}); err != nil {
-		return fmt.Errorf("look for duplicates: %w", err)
+	if err := s.earlier(ctx, tx, l, digests, nil, func(d citizen.Digest, _ int64) { seen[d] = true }); err != nil {
+		return err
 	}
 	for i := range sl.good {
 		if seen[same[i]] {
@@ -380,6 +431,9 @@ func (s *Service) writeVerdicts(ctx context.Context, tx pgx.Tx, list int64, sl *
 	}
 	for i := range sl.bad {
 		add(&sl.bad[i])
+	}
+	for i := range sl.known {
+		add(&sl.known[i])
 	}
 	if len(out) == 0 {
 		return nil

@@ -41,6 +41,7 @@ const (
 	RulePlaceholder   RuleCode = 133
 	RuleDatesOrder    RuleCode = 134
 	RuleNoLink        RuleCode = 135
+	RuleSkipped       RuleCode = 136
 )
 
 // Message types of the load protocol (10.10.I).
@@ -91,6 +92,7 @@ var ruleTable = [...]Rule{
 	{RuleCellError, TypeError, "В ячейке ошибка таблицы (#Н/Д, #ССЫЛКА! и подобные). Исправьте формулу или впишите значение."},
 	{RulePlaceholder, TypeError, "В тексте остались незаполненные места в фигурных скобках. Заполните их или используйте шаблон."},
 	{RuleDatesOrder, TypeError, "Дата «Отправить после» позже даты «Отправить до». Исправьте одну из них."},
+	{RuleSkipped, TypeWarning, "Эта строка уже принята раньше и пропущена: второй раз человека не известят."},
 	{RuleNoLink, TypeError, "Отправить по этому каналу сейчас нечем. Укажите другой канал или обратитесь к дежурному инженеру."},
 }
 

@@ -232,7 +232,7 @@ func (s *Service) checkList(ctx context.Context, c claim) error {
 	if fault != nil {
 		return s.reject(ended, c, l, fault, total)
 	}
-	return s.ready(ended, c, l, e, total.outline)
+	return s.ready(ended, c, l, e, total)
 }
 
 func (s *Service) listOf(ctx context.Context, no int64) (*List, *citizen.DataKey, error) {
@@ -257,6 +257,8 @@ type part struct {
 type partsDone struct {
 	of   map[int]part
 	next int32 // ordinal of the first row of part 1
+
+	skipped map[int32]bool // rows of these parts that were taken before
 }
 
 func (s *Service) admitted(ctx context.Context, list int64) (partsDone, error) {
@@ -278,7 +280,10 @@ func (s *Service) admitted(ctx context.Context, list int64) (partsDone, error) {
 	if err != nil {
 		return done, fmt.Errorf("read parts: %w", err)
 	}
-	return done, nil
+	if len(done.of) > 0 {
+		done.skipped, err = s.skippedRows(ctx, list)
+	}
+	return done, err
 }
 
 const outlineSQL = `UPDATE list_files SET outline = $3 WHERE list_no = $1 AND file_no = $2`
@@ -298,7 +303,7 @@ func (s *Service) keepOutline(ctx context.Context, tx pgx.Tx, c claim, o *Outlin
 	return nil
 }
 
-const rejectSQL = `UPDATE lists SET state = 'rejected', state_reason = @reason, rows = @rows, accepted = 0, rejected = @rejected, segments = 0,
+const rejectSQL = `UPDATE lists SET state = 'rejected', state_reason = @reason, rows = @rows, accepted = 0, rejected = @rejected, skipped = @skipped, segments = 0,
 	digest = NULL WHERE no = @no AND state = 'checking'`
 
 // reject ends a list as a whole: nothing of it is kept but its file and its faults.
@@ -313,7 +318,7 @@ func (s *Service) reject(ctx context.Context, c claim, l *List, fault *Fault, t 
 		if err := s.cfg.Admission.Discard(ctx, tx, l.No); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, rejectSQL, pgx.NamedArgs{"no": l.No, "reason": fault.Detail, "rows": t.rows, "rejected": t.rows - t.accepted})
+		tag, err := tx.Exec(ctx, rejectSQL, pgx.NamedArgs{"no": l.No, "reason": fault.Detail, "rows": t.rows, "rejected": t.bad(), "skipped": t.skipped})
 		if err != nil {
 			return fmt.Errorf("reject list: %w", err)
 		}
@@ -328,10 +333,10 @@ func (s *Service) reject(ctx context.Context, c claim, l *List, fault *Fault, t 
 	})
 }
 
-const readySQL = `UPDATE lists SET state = 'ready', digest = @digest WHERE no = @no AND state = 'checking'`
+const readySQL = `UPDATE lists SET state = 'ready', digest = @digest, own_ids = @own_ids WHERE no = @no AND state = 'checking'`
 
 // ready closes the check. A list that its source's profile vouches for goes on at once.
-func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, o *Outline) error {
+func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, t totals) error {
 	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
 		if err := s.holds(ctx, tx, c); err != nil {
 			return err
@@ -340,14 +345,14 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, o *Ou
 		if err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, readySQL, pgx.NamedArgs{"no": l.No, "digest": digest})
+		tag, err := tx.Exec(ctx, readySQL, pgx.NamedArgs{"no": l.No, "digest": digest, "own_ids": t.named})
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
 		if l, err = s.lockList(ctx, tx, l.No); err != nil {
 			return err
 		}
-		if err := s.keepOutline(ctx, tx, c, o); err != nil {
+		if err := s.keepOutline(ctx, tx, c, t.outline); err != nil {
 			return err
 		}
 		if err := s.rememberMapping(ctx, tx, l, e); err != nil {
@@ -356,7 +361,7 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, o *Ou
 		hub := journal.System("ingest")
 		err = s.append(ctx, tx, hub, journal.Entry{Kind: journal.ListChecked, ListNo: l.No, Agency: l.Agency, State: string(Ready),
 			From: string(Checking), Count: l.Accepted, Data: journal.Fields("rows", fmt.Sprint(l.Rows), "rejected", fmt.Sprint(l.Rejected),
-				"warnings", fmt.Sprint(l.Warnings), "segments", fmt.Sprint(l.Segments))})
+				"warnings", fmt.Sprint(l.Warnings), "skipped", fmt.Sprint(l.Skipped), "segments", fmt.Sprint(l.Segments))})
 		if err != nil {
 			return err
 		}

@@ -37,10 +37,12 @@ type List struct {
 	InformBy        *time.Time          `json:"inform_by,omitempty"`
 	Test            bool                `json:"test"`
 	Tests           string              `json:"tests,omitempty" format:"uuid" doc:"Of a test sending: the list whose row it shows; there nothing of it is counted"`
+	Corrects        string              `json:"corrects,omitempty" format:"uuid" doc:"The list whose mended file this is"`
 	Rows            int                 `json:"rows"`
 	Accepted        int                 `json:"accepted"`
 	Rejected        int                 `json:"rejected"`
 	Warnings        int                 `json:"warnings"`
+	Skipped         int                 `json:"skipped" doc:"Rows that an earlier list has taken already"`
 	Segments        int64               `json:"segments" doc:"SMS segments of what was accepted"`
 	Digest          string              `json:"digest,omitempty" doc:"Of what would be sent; approve names it"`
 	Counts          map[string]int64    `json:"counts" doc:"Notifications by state"`
@@ -67,12 +69,15 @@ func listOf(l *ingest.List) List {
 		ID: l.ID.String(), Name: l.Name, Agency: l.Agency, Source: l.Source, Kind: l.Kind, State: string(l.State), StateReason: l.StateReason,
 		LifeEvent: l.LifeEvent, Template: l.Template, TemplateVersion: l.TemplateVersion, Channels: channels, Priority: l.Priority,
 		OnUncertain: l.OnUncertain, LegalBasis: l.LegalBasis, OrderedBy: l.OrderedBy, NotBefore: timeOf(l.NotBefore), ValidUntil: timeOf(l.ValidUntil),
-		InformBy: timeOf(l.InformBy), Test: l.Test, Rows: l.Rows, Accepted: l.Accepted, Rejected: l.Rejected, Warnings: l.Warnings,
+		InformBy: timeOf(l.InformBy), Test: l.Test, Rows: l.Rows, Accepted: l.Accepted, Rejected: l.Rejected, Warnings: l.Warnings, Skipped: l.Skipped,
 		Segments: l.Segments, Digest: hex.EncodeToString(l.Digest), Counts: counts, AsOf: l.AsOf, LoadedBy: l.LoadedBy, ApprovedBy: l.ApprovedBy,
 		CreatedAt: l.CreatedAt, ApprovedAt: timeOf(l.ApprovedAt), StartAt: timeOf(l.StartAt), FirstSentAt: timeOf(l.FirstSentAt), EndedAt: timeOf(l.EndedAt),
 	}
 	if l.Tests != uuid.Nil {
 		out.Tests = l.Tests.String()
+	}
+	if l.Corrects != uuid.Nil {
+		out.Corrects = l.Corrects.String()
 	}
 	return out
 }

@@ -166,6 +166,18 @@ func TestAListFromUploadToApprovalAndResults(t *testing.T) {
 	w.wants(w.do(loader, "GET", "/v1/notifications?state=delivered&list_id="+ref.ID+"&after="+page.Next, nil), 422, CodeCursor)
 	w.wants(w.do(stranger, "GET", "/v1/notifications/"+page.Items[0].NotificationID, nil), 404, CodeNotFound)
 
+	var correction ListRef
+	body, contentType := form("file", strings.Replace(goodFile, "\n90300000;", "\n9030000003;", 1))
+	w.do(loader, "POST", ref.URL+"/corrections", body, "Content-Type", contentType, "Idempotency-Key", "исправление").into(t, &correction)
+	if again := w.do(loader, "POST", ref.URL+"/corrections", body, "Content-Type", contentType, "Idempotency-Key", "исправление"); !strings.Contains(again.body, correction.ID) {
+		t.Errorf("repeated: %d %s", again.status, again.body)
+	}
+	if c := w.reaches(loader, correction.URL, "ready"); c.Corrects != ref.ID || c.Accepted != 1 || c.Skipped != 2 || c.OrderedBy != "Приказ № 7" {
+		t.Errorf("%+v", c)
+	}
+	w.wants(w.do(stranger, "POST", ref.URL+"/corrections", body, "Content-Type", contentType), 404, "list_not_found")
+	w.wants(w.do(loader, "POST", correction.URL+"/corrections", body, "Content-Type", contentType), 409, "list_state")
+
 	var cancelled List
 	w.do(loader, "POST", ref.URL+"/cancel", map[string]any{"reason": "ошибка в списке"}).into(t, &cancelled)
 	if cancelled.State != "cancelling" && cancelled.State != "cancelled" {

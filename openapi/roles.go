@@ -40,6 +40,7 @@ var table = map[string]access{
 	"submitList":  roles(journal.RoleListLoader, journal.RoleSourceSystem),
 	"sendOne":     roles(journal.RoleListLoader, journal.RoleSourceSystem),
 	"replaceFile": roles(journal.RoleListLoader, journal.RoleSourceSystem),
+	"correctList": roles(journal.RoleListLoader, journal.RoleSourceSystem),
 	"listLists":   {roles: listReaders},
 	"getList":     {roles: listReaders},
 	"getProtocol": roles(journal.RoleListLoader, journal.RoleListApprover, journal.RoleSourceSystem, journal.RoleSegmentAdmin, journal.RoleAuditor),

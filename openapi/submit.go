@@ -104,6 +104,23 @@ func (s *Server) registerSubmit() {
 			}
 			return refOf(ref), nil
 		})
+	register(s, operation{id: "correctList", method: http.MethodPost, path: "/v1/lists/{id}/corrections", tag: "lists", summary: "A mended file of a list that was approved already", status: http.StatusAccepted,
+		description: "A form as for a new list; fields that are left out are as in the corrected one. It makes a list of its own that names that one in `corrects`. Rows that the corrected list or another correction of it has taken are skipped and told so: by external_id where both have it, else by person, event, measure and date.",
+		stream:      true, errors: []int{409}},
+		func(ctx context.Context, p journal.Principal, in *struct {
+			ListPath
+			RawRequest
+		}) (*answer[ListRef], error) {
+			var ref ingest.Ref
+			err := s.readForm(in.w, in.r, requestDigest(ctx), func(h ingest.Header, file io.Reader) (err error) {
+				ref, err = s.doors.Lists.Correct(ctx, p, in.uuid(), h, file)
+				return err
+			})
+			if err != nil {
+				return nil, err
+			}
+			return refOf(ref), nil
+		})
 	register(s, operation{id: "replaceFile", method: http.MethodPut, path: "/v1/lists/{id}/file", tag: "lists", summary: "Another file in place of the one of a list that is not approved yet", status: http.StatusAccepted,
 		description: "A form as for a new list; of its fields only legal basis, order and mapping are taken over.", stream: true, errors: []int{409}},
 		func(ctx context.Context, p journal.Principal, in *struct {
@@ -176,6 +193,7 @@ func (s *Server) describeUploads() {
 			"application/json":    {Schema: registry.Schema(reflect.TypeFor[listJSON](), true, "ListJSON")},
 		}},
 		{"/v1/lists/{id}/file", http.MethodPut, multipartBody},
+		{"/v1/lists/{id}/corrections", http.MethodPost, multipartBody},
 	} {
 		item := s.api.OpenAPI().Paths[body.path]
 		if item == nil {

@@ -79,6 +79,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"term", KindRule, "term.LE-01", `{"title":"с","term":{"from":"event_date","days":-3}}`, ""},
 		{"term from nowhere", KindRule, "term.LE-01", `{"title":"с","term":{"from":"birth","days":3}}`, "term"},
 		{"term before it came", KindRule, "term.LE-01", `{"title":"с","term":{"from":"received","days":-3}}`, "term"},
+		{"sensitive texts under a basis", KindRule, "sensitive.bases", `{"title":"п","codes":["FZ-178"]}`, ""},
+		{"sensitive texts under none", KindRule, "sensitive.bases", `{"title":"п","codes":[]}`, ""},
+		{"a basis without a code", KindRule, "sensitive.bases", `{"title":"п","codes":[" "]}`, "codes"},
 		{"no such rule", KindRule, "caps.letters", `{"title":"п","count":4}`, "code"},
 	}
 	for _, tt := range tests {

@@ -19,6 +19,7 @@ type Rule struct {
 	Duration *Duration `json:"duration,omitempty"` // gap, duplicate_period, receipt.give_up, uncertain.wait
 	Backoff  *Backoff  `json:"backoff,omitempty"`  // retry.<reason>, retry.default
 	Term     *Term     `json:"term,omitempty"`     // term.<life event>
+	Codes    []string  `json:"codes,omitzero"`     // sensitive.bases
 }
 
 // The codes of the rules that every installation must have in force.
@@ -42,6 +43,9 @@ const (
 	RuleTestsPerList = "caps.tests_per_list"
 	RuleTestsPerDay  = "caps.tests_per_day"
 
+	// The legal bases under which a text may disclose health and the like. Without it none does.
+	RuleSensitiveBases = "sensitive.bases"
+
 	retryPrefix = "retry."
 	termPrefix  = "term."
 )
@@ -55,7 +59,7 @@ const (
 func (r *Rule) validate() error {
 	var c checker
 	values := 0
-	for _, set := range []bool{r.Window != nil, r.Days != nil, r.Count != nil, r.Percent != nil, r.Duration != nil, r.Backoff != nil, r.Term != nil} {
+	for _, set := range []bool{r.Window != nil, r.Days != nil, r.Count != nil, r.Percent != nil, r.Duration != nil, r.Backoff != nil, r.Term != nil, r.Codes != nil} {
 		if set {
 			values++
 		}
@@ -79,6 +83,11 @@ func (r *Rule) validate() error {
 	case r.Code == RuleGap, r.Code == RuleDuplicatePeriod, r.Code == RuleGiveUp, r.Code == RuleUncertainWait:
 		right = r.Duration != nil
 		c.require(!right || *r.Duration > 0 && r.Duration.Std() <= 366*24*time.Hour, "duration", "Длительность: больше нуля и не больше 366 дней.")
+	case r.Code == RuleSensitiveBases:
+		right = r.Codes != nil
+		for _, code := range r.Codes {
+			c.require(code != "" && len(code) <= 64 && strings.TrimSpace(code) == code, "codes", "Коды правовых оснований: до 64 знаков, без пробелов по краям.")
+		}
 	case strings.HasPrefix(r.Code, retryPrefix):
 		if right = r.Backoff != nil; right {
 			r.Backoff.check(&c)
@@ -107,6 +116,7 @@ type Rules struct {
 	BadShare               int           // percent of bad rows that rejects a whole file
 	GiveUp                 time.Duration // an accepted SMS without a receipt is unconfirmed after this
 	UncertainWait          time.Duration // for a late receipt, before the list's policy is applied
+	SensitiveBases         []string      // codes of legal bases under which a text may disclose health and the like
 	retry                  map[string]Backoff
 	terms                  map[string]Term
 }
@@ -161,6 +171,8 @@ func newRules(inForce []*Rule) (*Rules, error) {
 			r.GiveUp = rule.Duration.Std()
 		case code == RuleUncertainWait:
 			r.UncertainWait = rule.Duration.Std()
+		case code == RuleSensitiveBases:
+			r.SensitiveBases = rule.Codes
 		case strings.HasPrefix(code, retryPrefix):
 			r.retry[strings.TrimPrefix(code, retryPrefix)] = *rule.Backoff
 		case strings.HasPrefix(code, termPrefix):

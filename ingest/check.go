@@ -30,13 +30,15 @@ type checker struct {
 	routes   dispatch.Routes
 	test     bool
 	lane     int16
-	filled   bool // texts of rows are the list's template, filled in already
+	pinned   map[string]int // versions of the templates that rows may name; nil = those in force when the file came
+	filled   bool           // texts of rows are the list's template, filled in already
 
 	titles    []string
 	bound     map[*catalog.Template]binding
 	events    map[string]*catalog.LifeEvent
 	measures  map[string]*catalog.Measure
 	templates map[string]*catalog.Template
+	byName    map[string]*catalog.Template // pinned ones by folded code and title
 	zones     map[string]citizen.Zones
 	seed      maphash.Seed
 	ids       *seen // external ids; nil when row numbers serve

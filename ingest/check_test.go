@@ -28,7 +28,7 @@ func testChecker(t testing.TB, titles string, change ...func(*checker)) *checker
 		t.Fatal(err)
 	}
 	k := &checker{catalog: items, rules: rules, at: noon, agency: agency, region: "22", header: h, segments: 10, routes: smsRoutes,
-		lane: dispatch.LaneNormal, envelope: &Header{Channels: []string{"sms"}, Priority: PriorityNormal}}
+		lane: dispatch.LaneNormal, envelope: &Header{Channels: []string{"sms"}, Priority: PriorityNormal, LegalBasis: disclosing}}
 	for _, f := range change {
 		f(k)
 	}
@@ -133,7 +133,7 @@ func TestEveryRuleHasARowThatMeetsIt(t *testing.T) {
 		})
 	}
 	// Those that need another row, a list or a database have tests of their own.
-	for _, code := range []RuleCode{RuleIDTwice, RuleDuplicate, RuleOptOut, RuleSharedPhone, RuleLong, RuleSkipped} {
+	for _, code := range []RuleCode{RuleIDTwice, RuleDuplicate, RuleOptOut, RuleSharedPhone, RuleLong, RuleSkipped, RuleSensitive, RuleNeutral} {
 		met[code] = true
 	}
 	for _, r := range Rules() {

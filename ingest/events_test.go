@@ -28,7 +28,7 @@ func TestEveryEventEndsAsOneMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err := h.Submit(t.Context(), loader, listHeader(), bytes.NewReader(file))
+	ref, err := h.Submit(t.Context(), loader, listHeader(func(x *Header) { x.LegalBasis = disclosing }), bytes.NewReader(file))
 	if err != nil {
 		t.Fatal(err)
 	}

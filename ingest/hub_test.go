@@ -89,6 +89,9 @@ var (
 
 var basis = &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление № 1994", Date: "2020-12-03"}
 
+// disclosing is a basis under which a text may speak of health.
+var disclosing = &catalog.LegalBasis{Code: "152-FZ-10", Document: "Согласие", Date: "2026-01-15"}
+
 func listHeader(change ...func(*Header)) Header {
 	h := Header{Name: "Список", LegalBasis: basis, OrderedBy: "Приказ № 1"}
 	for _, f := range change {

@@ -36,8 +36,9 @@ const chunkSize = 1 << 20
 // envelope is what must be known of a list when it is checked; it is sealed as chunk 0, the file follows from chunk 1.
 type envelope struct {
 	Header
-	Region  citizen.Region `json:"region,omitempty"`  // of the sender, for zones
-	Trusted bool           `json:"trusted,omitempty"` // brought by its source's own key: the profile may approve it
+	Region    citizen.Region `json:"region,omitempty"`    // of the sender, for zones
+	Templates map[string]int `json:"templates,omitempty"` // versions that rows may name, as they were in force when it came
+	Trusted   bool           `json:"trusted,omitempty"`   // brought by its source's own key: the profile may approve it
 	// Columns is the agency's mapping when the list came, with the list's own over it.
 	Columns map[string]string `json:"columns,omitempty"`
 }
@@ -83,7 +84,7 @@ func (s *Service) complete(p journal.Principal, h Header) (_ envelope, _ *catalo
 	if !h.ValidUntil.IsZero() && !h.ValidUntil.Ends(citizen.DefaultZones).After(now) {
 		return envelope{}, nil, ErrListExpired
 	}
-	e := envelope{Header: h, Trusted: p.Has(journal.RoleSourceSystem) && p.Source == h.Source}
+	e := envelope{Header: h, Templates: pinned(c, p.Agency, now), Trusted: p.Has(journal.RoleSourceSystem) && p.Source == h.Source}
 	if a, ok := c.Agency(p.Agency, now); ok {
 		e.Region = citizen.Region(a.Region)
 	}

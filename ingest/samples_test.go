@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"testing"
 
+	"ekc/catalog"
 	"ekc/citizen"
 	"ekc/fixtures"
 	"ekc/journal"
@@ -36,7 +38,10 @@ func TestSamplesGetTheVerdictsOfTheManifest(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := journal.Principal{Account: "loader", Agency: s.Agency, Roles: []journal.Role{journal.RoleListLoader}}
-			ref, err := h.Submit(t.Context(), p, listHeader(func(x *Header) { x.LifeEvent, x.Template = s.LifeEvent, s.Template }), bytes.NewReader(file))
+			ref, err := h.Submit(t.Context(), p, listHeader(func(x *Header) {
+				x.LifeEvent, x.Template = s.LifeEvent, s.Template
+				x.LegalBasis = &catalog.LegalBasis{Code: cmp.Or(s.Basis, basis.Code), Document: basis.Document, Date: basis.Date}
+			}), bytes.NewReader(file))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -44,7 +44,9 @@ func TestBadInputsGetTheirSentences(t *testing.T) {
 			return strings.Join(reports, "\n")
 		}
 	}
-	template := func(code string) Header { return listHeader(func(x *Header) { x.Template = code }) }
+	template := func(code string) Header {
+		return listHeader(func(x *Header) { x.Template, x.LegalBasis = code, disclosing })
+	}
 	ready := h.load(listHeader(), goodFile)
 	own, err := h.Submit(t.Context(), approver, listHeader(), strings.NewReader(strings.ReplaceAll(goodFile, "0000003", "0000004")))
 	if err != nil {

@@ -210,7 +210,7 @@ func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k 
 		return nil, nil, err
 	}
 	k = &checker{catalog: snapshot, rules: rules, at: c.at, agency: l.Agency, region: e.Region, envelope: &e.Header, segments: s.cfg.MaxSegments,
-		routes: s.cfg.Routes, test: l.Test, lane: laneOf(l), filled: l.Tests != uuid.Nil}
+		routes: s.cfg.Routes, test: l.Test, lane: laneOf(l), pinned: e.Templates, filled: l.Tests != uuid.Nil}
 	if l.Template != "" {
 		template, ok := snapshot.Template(l.Template, l.TemplateVersion)
 		if !ok {

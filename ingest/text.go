@@ -2,7 +2,10 @@ package ingest
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"ekc/catalog"
 	"ekc/smpp"
@@ -52,7 +55,7 @@ func (c *checker) checkText(out *checked, cells []string) {
 	}
 	template := c.template
 	if code != "" {
-		if template = lookup(c.templates, code, func() (*catalog.Template, bool) { return c.catalog.FindTemplate(code, c.at) }); !c.usable(template) {
+		if template = lookup(c.templates, code, func() (*catalog.Template, bool) { return c.findTemplate(code) }); !usable(template, c.agency) {
 			out.add(RuleUnknownCode, fieldTemplate)
 			return
 		}
@@ -60,6 +63,15 @@ func (c *checker) checkText(out *checked, cells []string) {
 	if template == nil {
 		out.add(RuleTextOrTpl, fieldText)
 		return
+	}
+	if template.Sensitive && !c.mayDisclose() {
+		twin, ok := c.findTemplate(template.Neutral)
+		if !ok || twin.Sensitive || !usable(twin, c.agency) {
+			out.add(RuleSensitive, fieldTemplate)
+			return
+		}
+		out.add(RuleNeutral, fieldTemplate)
+		template = twin
 	}
 	b := c.bind(template)
 	if b.bound == nil {
@@ -92,9 +104,52 @@ func columnTitle(t *catalog.Template, parameter string) string {
 	return parameter
 }
 
-// usable templates are this agency's or everybody's, and not what is said only in answer to a contact.
-func (c *checker) usable(t *catalog.Template) bool {
-	return t != nil && !t.Answer && (t.Agency == "" || t.Agency == c.agency)
+// usable templates are an agency's own or everybody's, and not what is said only in answer to a contact.
+func usable(t *catalog.Template, agency string) bool {
+	return t != nil && !t.Answer && (t.Agency == "" || t.Agency == agency)
+}
+
+// pinned are the versions of the templates that rows of an agency may name at an instant, by code.
+func pinned(c *catalog.Catalog, agency string, at time.Time) map[string]int {
+	versions := make(map[string]int)
+	for _, t := range c.Templates(at) {
+		if usable(t, agency) {
+			versions[t.Code] = t.Version
+		}
+	}
+	return versions
+}
+
+// findTemplate is the version of a template that was in force when the list was received, by code or title.
+func (c *checker) findTemplate(codeOrTitle string) (*catalog.Template, bool) {
+	if c.pinned == nil { // received by a release that did not note them
+		return c.catalog.FindTemplate(codeOrTitle, c.at)
+	}
+	if c.byName == nil {
+		c.byName = make(map[string]*catalog.Template)
+		codes := make(map[string]*catalog.Template)
+		for code, version := range c.pinned {
+			t, ok := c.catalog.Template(code, version)
+			if !ok {
+				continue
+			}
+			codes[catalog.Fold(code)] = t
+			title := catalog.Fold(t.Title)
+			if _, twice := c.byName[title]; twice {
+				t = nil // a title of several names none
+			}
+			c.byName[title] = t
+		}
+		maps.Copy(c.byName, codes) // a code goes before a title
+	}
+	t := c.byName[catalog.Fold(codeOrTitle)]
+	return t, t != nil
+}
+
+// mayDisclose says whether the list's legal basis lets a text disclose health and the like.
+func (c *checker) mayDisclose() bool {
+	b := c.envelope.LegalBasis
+	return b != nil && b.Code != "" && slices.Contains(c.rules.SensitiveBases, b.Code)
 }
 
 func (c *checker) bind(t *catalog.Template) binding {

@@ -141,6 +141,9 @@ func (d *demo) bring(ctx context.Context, p *people, sample fixtures.Sample, fil
 	loader := p.loader[sample.Agency]
 	fields := map[string]string{"name": sample.Name, "life_event": sample.LifeEvent, "template": sample.Template, "ordered_by": "письмо 12-04 (демо)",
 		"legal_basis.code": "demo", "legal_basis.document": "Положение о ЕКЦ (демо)", "legal_basis.date": "2026-01-15"}
+	if sample.Basis != "" {
+		fields["legal_basis.code"] = sample.Basis
+	}
 	for name, value := range more {
 		fields[name] = value
 	}

@@ -349,6 +349,7 @@ const (
 	digestFile      citizen.DigestKind = "list_file"
 	digestPart      citizen.DigestKind = "list_part"
 	digestList      citizen.DigestKind = "list"
+	digestRows      citizen.DigestKind = "list_rows" // what a list says, in whatever file
 	digestDuplicate citizen.DigestKind = "duplicate" // person, event, measure, event date within an agency
 )
 

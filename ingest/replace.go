@@ -35,6 +35,7 @@ func (s *Service) Replace(ctx context.Context, p journal.Principal, id uuid.UUID
 	if err != nil {
 		return Ref{}, err
 	}
+	old.Again = h.Again
 	if h.LegalBasis != nil {
 		old.LegalBasis = h.LegalBasis
 	}

@@ -76,6 +76,7 @@ var (
 	ErrNoBasis         = &Fault{FaultConflict, "no_legal_basis", "Не указано правовое основание (код, документ, дата). Укажите его и повторите."}
 	ErrNoOrder         = &Fault{FaultConflict, "no_order", "Не указано, по чьему распоряжению отправляется список (приказ или письмо)."}
 	ErrSameFile        = &Fault{FaultConflict, "same_file", "Этот же файл уже загружен %s (список %s). Если его нужно отправить ещё раз, подтвердите повторную загрузку."}
+	ErrSameRows        = &Fault{FaultConflict, "same_rows", "Те же строки уже загружены %s (список %s), только в другом файле. Если их нужно отправить ещё раз, загрузите файл с подтверждением повтора."}
 	ErrUnknownTemplate = &Fault{FaultInvalid, "unknown_template", "Такого шаблона нет в справочнике, или он не действует. Выберите шаблон из списка."}
 	ErrUnknownEvent    = &Fault{FaultInvalid, "unknown_life_event", "Такого события нет в справочнике, или оно не действует. Выберите событие из списка."}
 	ErrUnknownSource   = &Fault{FaultInvalid, "unknown_source", "Такого источника списков нет в справочнике."}

@@ -39,9 +39,10 @@ const shortestRow = 16
 // totals of a whole file.
 type totals struct {
 	rows, accepted int
-	skipped        int      // taken before
-	named          bool     // there is a column of external ids
-	outline        *Outline // nil for rows that came as JSON, and where no header was found
+	skipped        int       // taken before
+	named          bool      // there is a column of external ids
+	content        hash.Hash // of what its good rows say
+	outline        *Outline  // nil for rows that came as JSON, and where no header was found
 }
 
 func (t totals) bad() int { return t.rows - t.accepted - t.skipped }
@@ -80,7 +81,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			return t, err
 		}
 	}
-	t.named = k.ids != nil
+	t.named, t.content = k.ids != nil, sha256.New()
 	before, err := s.takenBefore(ctx, l, k.header, t.named)
 	if err != nil {
 		return t, err
@@ -129,8 +130,11 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			}
 		}
 		for i := range all {
-			if all[i].skipped {
+			switch {
+			case all[i].skipped:
 				t.skipped++
+			case all[i].ok:
+				addContent(t.content, &all[i])
 			}
 			sl.put(all[i], &ordinal, admitted)
 		}
@@ -157,6 +161,22 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			return t, nil
 		}
 	}
+}
+
+// addContent makes the row a part of what the same list has in common however it is saved: who is told what of which event.
+func addContent(sum hash.Hash, c *checked) {
+	r := &c.row
+	id := ""
+	if c.named {
+		id = r.ExternalID
+	}
+	p := &r.Content.Person
+	var b []byte
+	for _, part := range [...]string{id, r.Content.Phones[0].Digits(), p.SNILS.Digits(), p.FullName().Reveal(), citizen.Date(p.BirthDate).String(), r.LifeEvent,
+		c.measure, c.event.String(), r.Content.Text} {
+		b = append(append(b, part...), 0)
+	}
+	sum.Write(b)
 }
 
 // put adds a row to its slice.

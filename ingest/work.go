@@ -333,19 +333,30 @@ func (s *Service) reject(ctx context.Context, c claim, l *List, fault *Fault, t 
 	})
 }
 
-const readySQL = `UPDATE lists SET state = 'ready', digest = @digest, own_ids = @own_ids WHERE no = @no AND state = 'checking'`
+const readySQL = `UPDATE lists SET state = 'ready', digest = @digest, own_ids = @own_ids, rows_digest = @rows_digest WHERE no = @no AND state = 'checking'`
 
 // ready closes the check. A list that its source's profile vouches for goes on at once.
 func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, t totals) error {
+	var same *Fault
 	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
 		if err := s.holds(ctx, tx, c); err != nil {
 			return err
+		}
+		var content []byte
+		if c.format != formatTable { // lists by the interface are told apart by their Idempotency-Key
+			var err error
+			if content, same, err = s.sameRows(ctx, tx, l, t); err != nil {
+				return err
+			}
+			if same != nil && !e.Again {
+				return same
+			}
 		}
 		digest, err := s.listDigest(ctx, tx, l.No)
 		if err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, readySQL, pgx.NamedArgs{"no": l.No, "digest": digest, "own_ids": t.named})
+		tag, err := tx.Exec(ctx, readySQL, pgx.NamedArgs{"no": l.No, "digest": digest, "own_ids": t.named, "rows_digest": content})
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
@@ -376,11 +387,46 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, t tot
 		return s.approve(ctx, tx, hub, l, time.Time{}, journal.Fields("document", source.AutoApproval.Document, "date", source.AutoApproval.Date,
 			"by", source.AutoApproval.By))
 	})
+	if same != nil && errors.Is(err, same) {
+		return s.reject(ctx, c, l, same, t)
+	}
 	if err != nil {
 		return fmt.Errorf("close the check: %w", err)
 	}
 	s.cfg.Log.Info("list checked", slog.Int64("list_no", l.No))
 	return nil
+}
+
+const (
+	// Two lists with the same rows are closed one after the other, so that the second finds the first.
+	lockRowsSQL = `SELECT pg_advisory_xact_lock(hashtextextended(encode($1, 'hex'), 0))`
+	sameRowsSQL = `SELECT id, created_at FROM lists WHERE rows_digest = ANY ($1) AND agency = $2 AND test = $3 AND no <> $4 AND tests IS NULL
+		AND state NOT IN ('receiving', 'checking', 'rejected', 'refused', 'cancelled') ORDER BY no DESC LIMIT 1`
+)
+
+// sameRows returns the digest of what a list says, and a fault when a list of the agency has said it before.
+func (s *Service) sameRows(ctx context.Context, tx pgx.Tx, l *List, t totals) (digest []byte, same *Fault, err error) {
+	all, err := s.cfg.Keys.Digests(digestRows, string(t.content.Sum(nil)))
+	if err != nil {
+		return nil, nil, err
+	}
+	digests := make([][]byte, len(all))
+	for i := range all {
+		digests[i] = all[i][:]
+	}
+	if _, err := tx.Exec(ctx, lockRowsSQL, digests[0]); err != nil {
+		return nil, nil, fmt.Errorf("lock rows: %w", err)
+	}
+	var id uuid.UUID
+	var at time.Time
+	err = tx.QueryRow(ctx, sameRowsSQL, digests, l.Agency, l.Test, l.No).Scan(&id, &at)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return digests[0], nil, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("look for the same rows: %w", err)
+	}
+	return digests[0], ErrSameRows.with(at.In(moscow()).Format("02.01.2006 в 15:04")+" (МСК)", id), nil
 }
 
 // listDigest commits to everything that would be sent, in order.

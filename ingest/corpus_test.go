@@ -50,11 +50,18 @@ func dryService(t testing.TB) *Service {
 		Limits: Limits{StringBytes: 32 << 20}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 }
 
+// dry checks a file without a database, and so without an estimate.
+func dry(t testing.TB, s *Service, h Header, file []byte) (DryRun, error) {
+	t.Helper()
+	run, _, _, err := s.dryRun(t.Context(), loader, h, KindFile, "", file)
+	return run, err
+}
+
 // said is what our reader and rules say of a file, in the form of the manifest.
 func said(t testing.TB, s *Service, f corpus.File) corpus.Expected {
 	t.Helper()
 	got := corpus.Expected{File: f.Name}
-	run, err := s.Check(t.Context(), loader, listHeader(), bytes.NewReader(f.Bytes))
+	run, err := dry(t, s, listHeader(), f.Bytes)
 	var fault *Fault
 	switch {
 	case errors.As(err, &fault):

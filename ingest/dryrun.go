@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
+	"ekc/citizen"
+	"ekc/dispatch"
 	"ekc/journal"
 )
 
 // DryRun is what checking a file would say. What needs the database (refusals, repeats of earlier lists) is not in it.
 type DryRun struct {
-	Protocol Protocol // the first 1,000 rows with a message
-	Fault    *Fault   // why the list would be rejected though its file can be read; nil when it would be ready
+	Protocol Protocol  // the first 1,000 rows with a message
+	Fault    *Fault    // why the list would be rejected though its file can be read; nil when it would be ready
+	Estimate *Estimate // as if it were approved now; nil when it would be rejected
 }
 
 // dryRunBytes bounds what a check without storing may hold in memory.
@@ -24,10 +28,6 @@ func (s *Service) Check(ctx context.Context, p journal.Principal, h Header, file
 	if !mayLoad(p) {
 		return DryRun{}, ErrForbidden
 	}
-	e, template, err := s.complete(p, h)
-	if err != nil {
-		return DryRun{}, err
-	}
 	limit := min(s.cfg.Limits.FileBytes, dryRunBytes)
 	b, err := io.ReadAll(io.LimitReader(file, limit+1))
 	switch {
@@ -36,41 +36,124 @@ func (s *Service) Check(ctx context.Context, p journal.Principal, h Header, file
 	case int64(len(b)) > limit:
 		return DryRun{}, ErrTooLarge.with(limit >> 20)
 	}
-	l := &List{Agency: p.Agency, Kind: KindFile, State: Checking, CreatedAt: s.cfg.Now(), Priority: e.Priority, Test: p.Test}
-	if template != nil {
-		l.Template, l.TemplateVersion = template.Code, template.Version
+	return s.check(ctx, p, h, KindFile, "", b)
+}
+
+// CheckJSON is Check for rows that come as JSON.
+func (s *Service) CheckJSON(ctx context.Context, p journal.Principal, h Header, rows []InputRow) (DryRun, error) {
+	if !mayLoad(p) {
+		return DryRun{}, ErrForbidden
 	}
-	k, rows, err := s.checkerFor(l, e, claim{size: int64(len(b)), at: s.cfg.Now()}, bytes.NewReader(b))
+	table, kind, err := tableOf(h, rows)
 	if err != nil {
 		return DryRun{}, err
 	}
+	return s.check(ctx, p, h, kind, formatTable, table.Bytes())
+}
+
+func (s *Service) check(ctx context.Context, p journal.Principal, h Header, kind, format string, file []byte) (DryRun, error) {
+	out, l, waiting, err := s.dryRun(ctx, p, h, kind, format, file)
+	if err != nil || out.Fault != nil {
+		return out, err
+	}
+	e, err := s.estimate(ctx, 0, laneOf(l), waiting.waves())
+	if err != nil {
+		return DryRun{}, err
+	}
+	out.Estimate = &e
+	return out, nil
+}
+
+// dryRun checks the rows; it needs no database. It returns also the list that they would make, and what that would wait for.
+func (s *Service) dryRun(ctx context.Context, p journal.Principal, h Header, kind, format string, file []byte) (DryRun, *List, queues, error) {
+	e, template, err := s.complete(p, h)
+	if err != nil {
+		return DryRun{}, nil, nil, err
+	}
+	l := &List{Agency: p.Agency, Kind: kind, State: Checking, CreatedAt: s.cfg.Now(), Priority: e.Priority, Test: p.Test}
+	if template != nil {
+		l.Template, l.TemplateVersion = template.Code, template.Version
+	}
+	k, rows, err := s.checkerFor(l, e, claim{format: format, size: int64(len(file)), at: l.CreatedAt}, bytes.NewReader(file))
+	if err != nil {
+		return DryRun{}, nil, nil, err
+	}
 	out := DryRun{Protocol: l.protocol()}
+	if format != formatTable {
+		out.Protocol.Outline = *k.outline()
+	}
+	waiting := make(queues)
 	for ctx.Err() == nil {
 		row, err := rows.Next()
 		if errors.Is(err, io.EOF) {
-			out.end(k, rows)
-			return out, nil
+			out.end(notesOf(rows), k.rules.BadShare)
+			return out, l, waiting, nil
 		}
 		if err != nil {
-			return DryRun{}, err
+			return DryRun{}, nil, nil, err
 		}
 		if out.Protocol.RecordNum == s.cfg.Limits.Rows {
-			return DryRun{}, ErrTooManyRows.with(s.cfg.Limits.Rows)
+			return DryRun{}, nil, nil, ErrTooManyRows.with(s.cfg.Limits.Rows)
 		}
-		out.add(k.check(row))
+		one := k.check(row)
+		out.add(one)
+		if one.ok {
+			waiting.add(s.cfg.Routes, l, &one.row)
+		}
 	}
-	return DryRun{}, ctx.Err()
+	return DryRun{}, nil, nil, ctx.Err()
 }
 
 // end says what the list would become.
-func (d *DryRun) end(k *checker, rows rowReader) {
+func (d *DryRun) end(notes []Note, badShare int) {
 	p := &d.Protocol
-	p.PackageStatus, p.State = 3, Ready
-	p.Outline = *k.outline()
-	p.Notes = notesOf(rows)
-	if d.Fault = (totals{rows: p.RecordNum, accepted: p.RecordNumSuccess}).fault(k.rules.BadShare); d.Fault != nil {
+	p.PackageStatus, p.State, p.Notes = 3, Ready, notes
+	if d.Fault = (totals{rows: p.RecordNum, accepted: p.RecordNumSuccess}).fault(badShare); d.Fault != nil {
 		p.State, p.StateReason = Rejected, d.Fault.Detail
 	}
+}
+
+// queues is what the rows of a checked file would wait for.
+type queues map[queueKey]*queued
+
+type queueKey struct {
+	pool, channel string
+	zones         citizen.Zones
+	wide          bool
+	from          int64 // the hour of not_before, Unix; 0 = at once
+}
+
+type queued struct{ rows, segments int64 }
+
+func (q queues) add(routes dispatch.Routes, l *List, r *dispatch.Row) {
+	for _, channel := range r.Channels {
+		pool, ok := routes(channel, l.Agency, r.Content.Phones[0], l.Test)
+		if !ok {
+			continue
+		}
+		key := queueKey{pool: pool, channel: channel, zones: r.Zones, wide: r.WideWindow}
+		if !r.NotBefore.IsZero() {
+			key.from = r.NotBefore.Truncate(time.Hour).Unix()
+		}
+		if q[key] == nil {
+			q[key] = &queued{}
+		}
+		q[key].rows++
+		q[key].segments += int64(r.Segments)
+		return
+	}
+}
+
+func (q queues) waves() []wave {
+	var all []wave
+	for k, n := range q {
+		d := dispatch.Demand{Pool: k.pool, Channel: k.channel, Zones: k.zones, Wide: k.wide, Rows: n.rows}
+		if k.from != 0 {
+			d.From = time.Unix(k.from, 0)
+		}
+		all = append(all, wave{Demand: d, segments: float64(n.segments), own: true})
+	}
+	return all
 }
 
 func (d *DryRun) add(row checked) {

@@ -284,18 +284,26 @@ func fixedColumnTitle(f field, data map[string]int) string {
 	return title
 }
 
+// tableOf is a list whose rows came as JSON in its stored form, with its kind.
+func tableOf(h Header, rows []InputRow) (table *bytes.Buffer, kind string, err error) {
+	if len(h.Mapping) > 0 { // their fields have our names
+		return nil, "", ErrHeaderField.with("mapping")
+	}
+	table = &bytes.Buffer{}
+	if err := appendTable(table, rows); err != nil {
+		return nil, "", err
+	}
+	if len(rows) == 1 {
+		return table, KindExpress, nil
+	}
+	return table, KindJSON, nil
+}
+
 // SubmitJSON takes a list whose rows came as JSON. One row is an express list: checked ahead of all files, sent ahead of all lists.
 func (s *Service) SubmitJSON(ctx context.Context, p journal.Principal, h Header, rows []InputRow) (Ref, error) {
-	if len(h.Mapping) > 0 { // their fields have our names
-		return Ref{}, ErrHeaderField.with("mapping")
-	}
-	var table bytes.Buffer
-	if err := appendTable(&table, rows); err != nil {
+	table, kind, err := tableOf(h, rows)
+	if err != nil {
 		return Ref{}, err
 	}
-	kind := KindJSON
-	if len(rows) == 1 {
-		kind = KindExpress
-	}
-	return s.submit(ctx, p, h, kind, formatTable, &table)
+	return s.submit(ctx, p, h, kind, formatTable, table)
 }

@@ -138,7 +138,7 @@ func TestColumnFaultsComeTogetherAndBeforeRows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := s.Check(t.Context(), loader, listHeader(withMapping(c.mapping)), strings.NewReader(c.file))
+			_, err := dry(t, s, listHeader(withMapping(c.mapping)), []byte(c.file))
 			wantFault(t, err, c.want)
 			var fault *Fault
 			if !errors.As(err, &fault) {
@@ -154,12 +154,15 @@ func TestColumnFaultsComeTogetherAndBeforeRows(t *testing.T) {
 	if _, err := s.SubmitJSON(t.Context(), loader, listHeader(withMapping(foreignMapping)), []InputRow{{Phone: "9030000001"}}); !errors.Is(err, ErrHeaderField) {
 		t.Errorf("rows with our names take a mapping: %v", err)
 	}
+	if _, err := s.CheckJSON(t.Context(), loader, listHeader(withMapping(foreignMapping)), []InputRow{{Phone: "9030000001"}}); !errors.Is(err, ErrHeaderField) {
+		t.Errorf("rows with our names are checked with a mapping: %v", err)
+	}
 }
 
 func TestTitlesThatMayBePeopleAreNotInTheProtocol(t *testing.T) {
 	t.Parallel()
 	s := dryService(t)
-	run, err := s.Check(t.Context(), loader, listHeader(), strings.NewReader("Тел.;+7 903 123-45-67;Иванова Мария;Дата назначения\n9030000001;;;\n"))
+	run, err := dry(t, s, listHeader(), []byte("Тел.;+7 903 123-45-67;Иванова Мария;Дата назначения\n9030000001;;;\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,6 +188,39 @@ func TestAListFromUploadToApprovalAndResults(t *testing.T) {
 	}
 }
 
+func TestACheckTellsEverythingAndStoresNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	loader := w.key("loader", agencyA, journal.RoleListLoader)
+	body, contentType := form(append(listFieldsOfForm, "file", goodFile)...)
+	r := w.do(loader, "POST", "/v1/lists/check", body, "Content-Type", contentType, "Idempotency-Key", "k")
+	var d DryRun
+	r.into(t, &d)
+	if r.status != 200 || d.Protocol.RecordNum != 3 || d.Protocol.RecordNumSuccess != 2 || len(d.Protocol.ErrorRecords) != 1 || d.Protocol.Columns[0].Name != "phone" || d.Estimate == nil ||
+		d.Estimate.Segments != 2 || d.Estimate.FinishesAt == nil || d.Estimate.Hours == nil || !strings.Contains(r.body, `"cost":null`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	rows := `{"rows":[{"phone":"+79030000001","text":"СФР: выплата назначена."}]}`
+	if r = w.do(loader, "POST", "/v1/lists/check", rows); r.status != 200 || !strings.Contains(r.body, `"record_num_success":1`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	w.wants(w.do(w.key("approver", agencyA, journal.RoleListApprover), "POST", "/v1/lists/check", rows), 403, CodeForbidden)
+	w.wants(w.upload(loader, "template", "нет такого", "file", goodFile), 422, "unknown_template")
+	var left int
+	if err := w.db.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM lists) + (SELECT count(*) FROM list_file_chunks) + (SELECT count(*) FROM idempotency_keys)`).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d rows are left, %v", left, err)
+	}
+	var ref ListRef
+	w.upload(loader, append(listFieldsOfForm, "file", goodFile)...).into(t, &ref)
+	w.wants(w.do(loader, "GET", ref.URL+"/estimate", nil), 409, "list_state")
+	w.run()
+	w.reaches(loader, ref.URL, "ready")
+	var e Estimate
+	if w.do(loader, "GET", ref.URL+"/estimate", nil).into(t, &e); e.Rows != 2 || e.Cost != nil || e.FinishesAt == nil || !strings.HasPrefix(e.Sentence, "Закончим примерно ") {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestARepeatedUploadIsOneList(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"path"
 	"strconv"
@@ -41,6 +42,38 @@ type Preview struct {
 	Messages       []ingest.RecordMessage `json:"messages"`
 }
 
+// DryRun is what a list would get.
+type DryRun struct {
+	Protocol ingest.Protocol `json:"protocol"`
+	Estimate *Estimate       `json:"estimate,omitempty" doc:"Absent when the list would be rejected"`
+}
+
+// Estimate is when a list will be through.
+type Estimate struct {
+	Rows          int64      `json:"rows" doc:"That still wait"`
+	Segments      int64      `json:"segments"`
+	Cost          *float64   `json:"cost" doc:"Null while links have no prices in the catalogue"`
+	ListsAhead    int        `json:"lists_ahead"`
+	SegmentsAhead int64      `json:"segments_ahead"`
+	PerSecond     *int       `json:"segments_per_second" doc:"Null when a link states no rate; then only windows are counted"`
+	StartsAt      *time.Time `json:"starts_at"`
+	FinishesAt    *time.Time `json:"finishes_at" doc:"Null when not within 60 days"`
+	Hours         *float64   `json:"hours" doc:"From now to the finish"`
+	Sentence      string     `json:"sentence" doc:"In Russian"`
+}
+
+func estimateOf(e ingest.Estimate, now time.Time) Estimate {
+	out := Estimate{Rows: e.Rows, Segments: e.Segments, ListsAhead: e.ListsAhead, SegmentsAhead: e.SegmentsAhead, StartsAt: timeOf(e.StartsAt),
+		FinishesAt: timeOf(e.FinishesAt), Sentence: e.Sentence()}
+	if e.PerSecond > 0 {
+		out.PerSecond = &e.PerSecond
+	}
+	if !e.FinishesAt.IsZero() {
+		out.Hours = new(math.Round(e.FinishesAt.Sub(now).Hours()*100) / 100)
+	}
+	return out
+}
+
 func (s *Server) registerResults() {
 	register(s, operation{id: "getProtocol", method: http.MethodGet, path: "/v1/lists/{id}/protocol", tag: "lists", summary: "Load protocol: what was taken, what was not, and why",
 		description: "Rows without a message are not listed. No value of a row is repeated."},
@@ -50,6 +83,15 @@ func (s *Server) registerResults() {
 			Limit int `query:"limit" default:"1000" minimum:"1" maximum:"10000"`
 		}) (*answer[ingest.Protocol], error) {
 			return answerOf(s.doors.Lists.Protocol(ctx, p, in.uuid(), in.After, in.Limit))
+		})
+	register(s, operation{id: "estimateList", method: http.MethodGet, path: "/v1/lists/{id}/estimate", tag: "lists", summary: "When a list will be through", errors: []int{409},
+		description: "As if it were approved now: lists that go already in its pools go first, everybody is told in the window of his own zones, links keep their rates. Retries are not in it."},
+		func(ctx context.Context, p journal.Principal, in *ListPath) (*answer[Estimate], error) {
+			e, err := s.doors.Lists.Estimate(ctx, p, in.uuid())
+			if err != nil {
+				return nil, err
+			}
+			return &answer[Estimate]{estimateOf(e, s.now())}, nil
 		})
 	register(s, operation{id: "previewRow", method: http.MethodGet, path: "/v1/lists/{id}/preview", tag: "lists", summary: "A row as it will leave; the look is in the history", errors: []int{409}},
 		func(ctx context.Context, p journal.Principal, in *struct {

@@ -104,6 +104,20 @@ func (s *Server) registerSubmit() {
 			}
 			return refOf(ref), nil
 		})
+	register(s, operation{id: "checkList", method: http.MethodPost, path: "/v1/lists/check", tag: "lists", summary: "What a list would get: verdicts, segments, cost, finish; nothing is stored",
+		description: "The same body as for a new list, up to 32 MiB. Refusals of people, repeats of earlier lists and corrections are found only when a list is brought. Of rows with a message the first 1,000 are listed.",
+		stream:      true, read: true},
+		func(ctx context.Context, p journal.Principal, in *struct{ RawRequest }) (*answer[DryRun], error) {
+			d, err := s.check(ctx, p, in.w, in.r)
+			if err != nil {
+				return nil, err
+			}
+			out := DryRun{Protocol: d.Protocol}
+			if d.Estimate != nil {
+				out.Estimate = new(estimateOf(*d.Estimate, s.now()))
+			}
+			return &answer[DryRun]{out}, nil
+		})
 	register(s, operation{id: "correctList", method: http.MethodPost, path: "/v1/lists/{id}/corrections", tag: "lists", summary: "A mended file of a list that was approved already", status: http.StatusAccepted,
 		description: "A form as for a new list; fields that are left out are as in the corrected one. It makes a list of its own that names that one in `corrects`. Rows that the corrected list or another correction of it has taken are skipped and told so: by external_id where both have it, else by person, event, measure and date.",
 		stream:      true, errors: []int{409}},
@@ -192,6 +206,10 @@ func (s *Server) describeUploads() {
 			"multipart/form-data": {Schema: form},
 			"application/json":    {Schema: registry.Schema(reflect.TypeFor[listJSON](), true, "ListJSON")},
 		}},
+		{"/v1/lists/check", http.MethodPost, map[string]*huma.MediaType{
+			"multipart/form-data": {Schema: form},
+			"application/json":    {Schema: registry.Schema(reflect.TypeFor[listJSON](), true, "ListJSON")},
+		}},
 		{"/v1/lists/{id}/file", http.MethodPut, multipartBody},
 		{"/v1/lists/{id}/corrections", http.MethodPost, multipartBody},
 	} {
@@ -209,17 +227,37 @@ func (s *Server) describeUploads() {
 
 // submit takes either form of a list.
 func (s *Server) submit(ctx context.Context, p journal.Principal, w http.ResponseWriter, r *http.Request) (ref ingest.Ref, err error) {
-	digest := requestDigest(ctx)
+	err = s.readList(w, r, requestDigest(ctx), func(h ingest.Header, file io.Reader) (err error) {
+		ref, err = s.doors.Lists.Submit(ctx, p, h, file)
+		return err
+	}, func(h ingest.Header, rows []ingest.InputRow) (err error) {
+		ref, err = s.doors.Lists.SubmitJSON(ctx, p, h, rows)
+		return err
+	})
+	return ref, err
+}
+
+// check says of either form of a list what it would get.
+func (s *Server) check(ctx context.Context, p journal.Principal, w http.ResponseWriter, r *http.Request) (d ingest.DryRun, err error) {
+	err = s.readList(w, r, io.Discard, func(h ingest.Header, file io.Reader) (err error) {
+		d, err = s.doors.Lists.Check(ctx, p, h, file)
+		return err
+	}, func(h ingest.Header, rows []ingest.InputRow) (err error) {
+		d, err = s.doors.Lists.CheckJSON(ctx, p, h, rows)
+		return err
+	})
+	return d, err
+}
+
+// readList reads a form with a file, or JSON with rows, and hands over whichever it is.
+func (s *Server) readList(w http.ResponseWriter, r *http.Request, digest io.Writer, file func(ingest.Header, io.Reader) error,
+	rows func(ingest.Header, []ingest.InputRow) error) error {
 	if mediaType(r) != "application/json" {
-		err = s.readForm(w, r, digest, func(h ingest.Header, file io.Reader) (err error) {
-			ref, err = s.doors.Lists.Submit(ctx, p, h, file)
-			return err
-		})
-		return ref, err
+		return s.readForm(w, r, digest, file)
 	}
 	body, err := io.ReadAll(s.newStream(w).reader(w, r.Body, jsonTimes*s.config.BodyLimit))
 	if err != nil {
-		return ref, bodyError(err)
+		return bodyError(err)
 	}
 	_, _ = digest.Write(body)
 	var in struct {
@@ -227,13 +265,13 @@ func (s *Server) submit(ctx context.Context, p journal.Principal, w http.Respons
 		Rows []ingest.InputRow `json:"rows"`
 	}
 	if err := s.decodeStrictly(body, &in); err != nil {
-		return ref, err
+		return err
 	}
 	header, err := in.header()
 	if err != nil {
-		return ref, err
+		return err
 	}
-	return s.doors.Lists.SubmitJSON(ctx, p, header, in.Rows)
+	return rows(header, in.Rows)
 }
 
 func mediaType(r *http.Request) string {

@@ -342,8 +342,9 @@ func form(fields map[string]string, name, file string) (body, contentType string
 	return b.String(), "multipart/form-data; boundary=limit"
 }
 
+// listFields are of a list whose people come by other doors, too, and whose texts may speak of health.
 func listFields(name string) map[string]string {
-	return map[string]string{"name": name, "life_event": "OP-06", "ordered_by": "письмо 1", "legal_basis.code": "x",
+	return map[string]string{"again": "true", "name": name, "life_event": "OP-06", "ordered_by": "письмо 1", "legal_basis.code": "152-FZ-10",
 		"legal_basis.document": "приказ", "legal_basis.date": "2026-01-15"}
 }
 
@@ -396,7 +397,7 @@ func (l *leak) deliver(list openapi.List, rows ...int) openapi.List {
 	l.must(l.staff.approver, "POST", "/v1/lists/"+list.ID+"/approve",
 		map[string]any{"expected": map[string]any{"accepted": list.Accepted, "digest": list.Digest}}, nil)
 	list = l.await(l.staff, list.ID, ended)
-	for _, path := range []string{"/results.csv", "/progress"} {
+	for _, path := range []string{"/results.csv", "/protocol.xlsx", "/results.xlsx", "/not-informed.xlsx", "/estimate", "/progress"} {
 		req, err := http.NewRequestWithContext(l.t.Context(), "GET", l.url+"/v1/lists/"+list.ID+path, http.NoBody)
 		if err != nil {
 			l.t.Fatal(err)

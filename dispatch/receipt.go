@@ -68,12 +68,17 @@ func (w *writing) receipts(ctx context.Context, tx pgx.Tx, all []*pendingReceipt
 			orphans = append(orphans, p)
 			continue
 		}
-		if p.until.IsZero() {
-			p.until = time.Now().Add(earlyWait)
-		}
-		w.again.receipts = append(w.again.receipts, p)
+		w.early(p)
 	}
 	return w.adopt(ctx, tx, orphans)
+}
+
+// early puts a receipt back that may have overtaken its submit_sm_resp.
+func (w *writing) early(p *pendingReceipt) {
+	if p.until.IsZero() {
+		p.until = time.Now().Add(earlyWait)
+	}
+	w.again.receipts = append(w.again.receipts, p)
 }
 
 // known finds the attempt behind a message_id in memory: accepted in this very transaction, or earlier by this holder.
@@ -264,7 +269,20 @@ func (w *writing) lookUp(ctx context.Context, tx pgx.Tx, unknown []*pendingRecei
 			rest = append(rest, p)
 		}
 	}
-	return mine, rest, w.load(ctx, tx, standing)
+	if err := w.load(ctx, tx, standing); err != nil {
+		return nil, nil, err
+	}
+	// One that says nothing new may be of another message, to which the far side has given the same message_id again and whose response
+	// is being recorded.
+	news := mine[:0]
+	for _, f := range mine {
+		if st := w.standing[f.id]; f.State > AttemptAccepted && st.state.Final() && endOf(f.State) <= st.state && !w.overdue(f.pendingReceipt) {
+			w.early(f.pendingReceipt)
+		} else {
+			news = append(news, f)
+		}
+	}
+	return news, rest, nil
 }
 
 const adoptSQL = `

@@ -240,3 +240,24 @@ func TestReceiptIsNoOrphanWhileItsResponseIsBeingRecorded(t *testing.T) {
 		t.Errorf("%d orphans, %d delivered", orphans, ends)
 	}
 }
+
+func TestReceiptThatOvertakesItsResponseIsNotGivenToAnOldMessageOfTheSameID(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.admit(admit{rows: 2, lane: LaneNormal})
+	d, ch := w.deskOf("a")
+	w.claim(d)
+	attempts := ch.takeAll()
+	d.Settle([]Result{accepted(attempts[0], "m1")})
+	w.mustRecord(d)
+	d.Receipts([]Receipt{receiptOf("m1", AttemptDelivered)}, func(error) {})
+	w.mustRecord(d)
+	d.Receipts([]Receipt{receiptOf("m1", AttemptDelivered)}, func(error) {}) // of the second message: the far side counts from the start again
+	w.mustRecord(d)
+	d.Settle([]Result{accepted(attempts[1], "m1")})
+	w.mustRecord(d)
+	w.mustRecord(d)
+	if n := w.int(`SELECT count(*) FROM outcomes WHERE state = 10`); n != 2 {
+		t.Errorf("%d messages are delivered, want both", n)
+	}
+}

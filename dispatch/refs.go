@@ -18,7 +18,7 @@ type refs struct {
 
 type refKey uint64
 
-// refsMost bounds the memory for receipts outstanding: some 60 bytes each, all in all.
+// refsMost bounds the memory for receipts outstanding: some 50 bytes each, all in all.
 const refsMost = 4_000_000
 
 // ref is a segment of a first attempt, which the far side has accepted: its number is 1, and so is its sequence.

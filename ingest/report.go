@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"ekc/catalog"
 	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/journal"
@@ -26,37 +27,37 @@ type Report struct {
 
 // Status is what became of one notification (CONTRACTS 2).
 type Status struct {
-	ListID            uuid.UUID               `json:"list_id"`
-	ExternalID        string                  `json:"external_id"`
-	NotificationID    dispatch.NotificationID `json:"notification_id"`
-	Part              int                     `json:"part"`
-	Row               int                     `json:"row"`      // its place in the part, from 1
-	Sequence          int                     `json:"sequence"` // grows with each status of a notification
-	State             dispatch.State          `json:"state"`
-	Final             bool                    `json:"final"`
-	Informed          bool                    `json:"informed"`
-	InTerm            dispatch.Term           `json:"in_term"`
-	Reason            string                  `json:"reason,omitempty"`
-	Code              string                  `json:"code,omitempty"` // the far side's own word
-	Channel           string                  `json:"channel,omitempty"`
-	Attempt           int                     `json:"attempt"`
-	Segments          int                     `json:"segments"`
-	OccurredAt        time.Time               `json:"occurred_at"`
-	WaitingUntil      *time.Time              `json:"waiting_until,omitempty"` // of uncertain: for a late receipt, before the list's policy decides
-	PossibleDuplicate bool                    `json:"possible_duplicate,omitempty"`
+	ListID            uuid.UUID  `json:"list_id"`
+	ExternalID        string     `json:"external_id"`
+	NotificationID    string     `json:"notification_id"`
+	Part              int        `json:"part"`
+	Row               int        `json:"row"`      // its place in the part, from 1
+	Sequence          int        `json:"sequence"` // grows with each status of a notification
+	State             string     `json:"state"`    // suppressed, accepted, uncertain, delivered, undelivered, expired, refused, unconfirmed, cancelled, out_of_time
+	Final             bool       `json:"final"`
+	Informed          bool       `json:"informed"` // delivered in all segments, or a call heard
+	InTerm            string     `json:"in_term"`  // in_term, late, not_informed, no_term, open
+	Reason            string     `json:"reason,omitempty"`
+	Code              string     `json:"code,omitempty"` // the far side's own word
+	Channel           string     `json:"channel,omitempty"`
+	Attempt           int        `json:"attempt"`  // 0 = none was made
+	Segments          int        `json:"segments"` // of an SMS
+	OccurredAt        time.Time  `json:"occurred_at"`
+	WaitingUntil      *time.Time `json:"waiting_until,omitempty"`      // of uncertain: for a late receipt, before the list's policy decides
+	PossibleDuplicate bool       `json:"possible_duplicate,omitempty"` // sent again after an attempt whose answer was lost
 }
 
 // Summary is the end of a list: rows = accepted + rejected + skipped, and the counts add up to accepted.
 type Summary struct {
-	ListID     uuid.UUID                `json:"list_id"`
-	State      State                    `json:"state"` // completed, cancelled, refused
-	Rows       int                      `json:"rows"`
-	Accepted   int                      `json:"accepted"`
-	Rejected   int                      `json:"rejected"`
-	Skipped    int                      `json:"skipped"`
-	Informed   int64                    `json:"informed"`
-	Counts     map[dispatch.State]int64 `json:"counts"`
-	OccurredAt time.Time                `json:"occurred_at"`
+	ListID     uuid.UUID      `json:"list_id"`
+	State      string         `json:"state"` // completed, cancelled, refused
+	Rows       int            `json:"rows"`
+	Accepted   int            `json:"accepted"`
+	Rejected   int            `json:"rejected"`
+	Skipped    int            `json:"skipped"` // taken by an earlier list
+	Counts     map[string]int `json:"counts"`  // notifications by state
+	Informed   int            `json:"informed"`
+	OccurredAt time.Time      `json:"occurred_at"`
 }
 
 // Reply is what a citizen answered to a notification (CONTRACTS 2); never in his own words.
@@ -72,10 +73,17 @@ type Reply struct {
 // ReplyOptOut is the kind of a reply by which a citizen wants no more messages.
 const ReplyOptOut = "opt_out"
 
-// ByFeed says that a list came by the topics of a source.
-func (s *Service) ByFeed(l *List) bool {
-	source, ok := s.cfg.Catalog().Source(l.Source, s.cfg.Now())
-	return ok && source.Door == "feed" && (l.Kind == kindFeed || l.Kind == KindExpress)
+// SourceOf is the catalogue's entry of the source of a list that came by its topics; ok is false for any other list. A source that has
+// ended hears of its lists by the entry that was in force when they came.
+func (s *Service) SourceOf(l *List) (source *catalog.Source, ok bool) {
+	if l.Kind != kindFeed && l.Kind != KindExpress {
+		return nil, false
+	}
+	c := s.cfg.Catalog()
+	if source, ok = c.Source(l.Source, s.cfg.Now()); !ok {
+		source, ok = c.Source(l.Source, l.CreatedAt)
+	}
+	return source, ok && source.Door == "feed"
 }
 
 var reportKinds = []journal.Kind{journal.ListChecked, journal.ListRejected, journal.ListCompleted, journal.ListCancelled, journal.ListRefused,
@@ -218,7 +226,7 @@ func (r *reporting) status(l *List, e *journal.Entry) *Status {
 		return nil
 	}
 	part, place := l.place(1, int(row.RowNo))
-	st := &Status{ListID: l.ID, ExternalID: row.ExternalID, NotificationID: id, Part: part, Row: place, Sequence: e.Sequence, State: state, Final: state.Final(), Informed: state == dispatch.Delivered, InTerm: dispatch.TermOf(state, e.At, row.InformBy, e.At),
+	st := &Status{ListID: l.ID, ExternalID: row.ExternalID, NotificationID: id.String(), Part: part, Row: place, Sequence: e.Sequence, State: state.String(), Final: state.Final(), Informed: state == dispatch.Delivered, InTerm: string(dispatch.TermOf(state, e.At, row.InformBy, e.At)),
 		Reason: e.Reason, Code: e.Code, Channel: e.Channel, Attempt: e.Attempt, Segments: int(row.Segments), OccurredAt: e.At.UTC()}
 	if first, ok := r.doubted[id]; ok && int(first) < e.Attempt {
 		st.PossibleDuplicate = true
@@ -237,8 +245,12 @@ func (r *reporting) summary(ctx context.Context, l *List, e *journal.Entry) (*Su
 	if err := r.s.addCounts(ctx, []*List{&counted}); err != nil {
 		return nil, err
 	}
-	return &Summary{ListID: l.ID, State: State(e.State), Rows: l.Rows, Accepted: l.Accepted, Rejected: l.Rejected, Skipped: l.Skipped,
-		Informed: counted.Counts[dispatch.Delivered], Counts: counted.Counts, OccurredAt: e.At.UTC()}, nil
+	summary := &Summary{ListID: l.ID, State: e.State, Rows: l.Rows, Accepted: l.Accepted, Rejected: l.Rejected, Skipped: l.Skipped,
+		Counts: make(map[string]int), Informed: int(counted.Counts[dispatch.Delivered]), OccurredAt: e.At.UTC()}
+	for state, n := range counted.Counts {
+		summary.Counts[state.String()] = int(n)
+	}
+	return summary, nil
 }
 
 // optOut tells each source and each agency that a person of theirs wants no more messages: by the newest row that has the phone.

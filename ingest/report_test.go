@@ -105,12 +105,14 @@ func TestReportsTellEveryChangeOnceAndASummaryThatAddsUp(t *testing.T) {
 		}
 		switch st := r.Status; {
 		case st != nil:
-			if st.ListID != l.ID || st.NotificationID.List() != l.No || st.ExternalID != fmt.Sprintf("A-%d", st.NotificationID.Ordinal()) || st.Row != int(st.NotificationID.Ordinal())+1 ||
-				st.Part != 1 || st.Final != st.State.Final() || st.Informed != (st.State == dispatch.Delivered) || st.Segments != 1 {
+			id, err := dispatch.ParseNotificationID(st.NotificationID)
+			state, _ := dispatch.ParseState(st.State)
+			if err != nil || st.ListID != l.ID || id.List() != l.No || st.ExternalID != fmt.Sprintf("A-%d", id.Ordinal()) || st.Row != int(id.Ordinal())+1 ||
+				st.Part != 1 || st.Final != state.Final() || st.Informed != (state == dispatch.Delivered) || st.Segments != 1 {
 				t.Errorf("%+v", st)
 			}
 			told = append(told, fmt.Sprintf("%s/%d %s %s%s", st.ExternalID, st.Sequence, st.State, st.InTerm, strings.TrimSuffix(" "+st.Reason, " ")))
-			if (st.WaitingUntil != nil) != (st.State == dispatch.Uncertain) {
+			if (st.WaitingUntil != nil) != (state == dispatch.Uncertain) {
 				t.Errorf("waits until %v: %+v", st.WaitingUntil, st)
 			}
 		case r.Summary != nil:
@@ -130,11 +132,11 @@ func TestReportsTellEveryChangeOnceAndASummaryThatAddsUp(t *testing.T) {
 	if summary == nil {
 		t.Fatal("no summary")
 	}
-	var sum int64
+	var sum int
 	for _, n := range summary.Counts {
 		sum += n
 	}
-	if summary.State != Completed || summary.Accepted != 3 || sum != 3 || summary.Informed != 2 || summary.Rejected != 1 ||
+	if summary.State != string(Completed) || summary.Accepted != 3 || sum != 3 || summary.Informed != 2 || summary.Rejected != 1 ||
 		summary.Rows != summary.Accepted+summary.Rejected+summary.Skipped {
 		t.Errorf("%+v", summary)
 	}
@@ -176,7 +178,7 @@ func TestSummaryOfAListThatNeverStarted(t *testing.T) {
 					summaries = append(summaries, *r.Summary)
 				}
 			}
-			if len(summaries) != 1 || summaries[0].State != state || summaries[0].Counts[dispatch.Cancelled]+summaries[0].Counts[dispatch.Delivered] != 3 {
+			if len(summaries) != 1 || summaries[0].State != string(state) || summaries[0].Counts["cancelled"]+summaries[0].Counts["delivered"] != 3 {
 				t.Errorf("%+v", summaries)
 			}
 		})
@@ -207,9 +209,9 @@ func TestReportsMarkPossibleDuplicates(t *testing.T) {
 	got, _ := h.reports(from, 100)
 	var marks string
 	for _, r := range got {
-		marks += fmt.Sprintf("%d:%d:%t ", r.Status.NotificationID.Ordinal(), r.Status.Sequence, r.Status.PossibleDuplicate)
+		marks += fmt.Sprintf("%s:%d:%t ", r.Status.NotificationID, r.Status.Sequence, r.Status.PossibleDuplicate)
 	}
-	if want := "1:1:false 1:2:true 1:3:true 1:4:true 2:1:false "; marks != want {
+	if want := "1-1:1:false 1-1:2:true 1-1:3:true 1-1:4:true 1-2:1:false "; marks != want {
 		t.Errorf("%s, want %s", marks, want)
 	}
 }

@@ -141,7 +141,11 @@ func (w *world) load(source string, good, bad int) *ingest.List {
 	var file strings.Builder
 	file.WriteString("Телефон;ФИО;СНИЛС;Текст;Внешний номер\n")
 	for i := range good {
-		fmt.Fprintf(&file, "903%07d;%s;112-233-445 95;МСЭ: приём назначен.;good-%d\n", i, canaryName, i+1)
+		snils := ""
+		if i == 0 {
+			snils = canarySNILS
+		}
+		fmt.Fprintf(&file, "903%07d;%s;%s;МСЭ: приём назначен.;good-%d\n", i, canaryName, snils, i+1)
 	}
 	for i := range bad {
 		fmt.Fprintf(&file, "%s;%s;;МСЭ: приём назначен.;bad-%d\n", canaryPhone, canaryName, i+1)
@@ -260,6 +264,7 @@ func (h heard) complete(l *ingest.List, rows int) bool {
 const (
 	canaryName  = "Канарейкина Желтая Певунья"
 	canaryPhone = "8903111"
+	canarySNILS = "112-233-445 95"
 )
 
 func TestSourceHearsOfItsListAndNothingPersonal(t *testing.T) {

@@ -338,28 +338,38 @@ func (f *following) produce(ctx context.Context, reports []ingest.Report, only s
 		if !ok || only != "" && only != source.Code {
 			continue
 		}
-		if r.Checked {
-			for page, err := range f.cfg.Reports.ProtocolPages(ctx, r.List, protocolBytes) {
-				if err != nil {
-					return err
-				}
-				rec, err := record(cmp.Or(source.ProtocolTopic, ProtocolTopic), TypeProtocol, r, fmt.Sprintf(".%d", page.Page), page)
-				if err == nil {
-					err = add(rec)
-				}
-				if err != nil {
-					return err
-				}
-			}
+		topic, wants := topicOf(source, r)
+		if !wants {
 			continue
 		}
-		rec, ok, err := told(source, r)
-		if err == nil && ok {
-			err = add(rec)
-		}
-		if err != nil {
+		if err := f.events(ctx, r, func(e ingest.Event) error {
+			record, err := recordOf(topic, e)
+			if err == nil {
+				err = add(record)
+			}
+			return err
+		}); err != nil {
 			return err
 		}
 	}
 	return flush()
+}
+
+// events are what a report is told by: one, or the pages of a load protocol.
+func (f *following) events(ctx context.Context, r *ingest.Report, tell func(ingest.Event) error) error {
+	e := r.Event()
+	if !r.Checked {
+		return tell(e)
+	}
+	for page, err := range f.cfg.Reports.ProtocolPages(ctx, r.List, protocolBytes) {
+		if err != nil {
+			return err
+		}
+		paged := e
+		paged.ID, paged.Data = fmt.Sprintf("%s.%d", e.ID, page.Page), page
+		if err := tell(paged); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -239,11 +239,11 @@ func hear(t *testing.T, records []Record) heard {
 		}
 		ids[e.ID] = true
 		switch e.Type {
-		case TypeStatus:
+		case ingest.EventStatus:
 			h.statuses[e.Data.NotificationID] = append(h.statuses[e.Data.NotificationID], e.Data.Sequence)
-		case TypeSummary:
+		case ingest.EventSummary:
 			h.summaries[string(r.Key)]++
-		case TypeProtocol:
+		case ingest.EventProtocol:
 			h.protocols[string(r.Key)]++
 		}
 	}
@@ -281,7 +281,7 @@ func TestSourceHearsOfItsListAndNothingPersonal(t *testing.T) {
 	w.await("everything is told", func() bool { return hear(t, out.all()).complete(l, 3) })
 	for _, r := range out.all() {
 		want := StatusTopic
-		if strings.Contains(string(r.Value), `"type":"`+TypeProtocol) {
+		if strings.Contains(string(r.Value), `"type":"`+ingest.EventProtocol) {
 			want = ProtocolTopic
 		}
 		if r.Topic != want || string(r.Key) == upload.ID.String() {
@@ -426,4 +426,6 @@ func TestKillBetweenWriteAndSaveRepeatsAndLosesNothing(t *testing.T) {
 
 type producerFunc func(ctx context.Context, records ...Record) error
 
-func (f producerFunc) Produce(ctx context.Context, records ...Record) error { return f(ctx, records...) }
+func (f producerFunc) Produce(ctx context.Context, records ...Record) error {
+	return f(ctx, records...)
+}

@@ -18,6 +18,7 @@ type Doors struct {
 	Contents Contents
 	Gates    Gates
 	Catalog  *catalog.Watcher
+	Webhooks Webhooks
 }
 
 // Control sets and lifts stops, in the journal and within two seconds in every process, and takes a person's decision about what

@@ -76,6 +76,12 @@ var table = map[string]access{
 	"liftStop":   roles(journal.RoleDutyEngineer, journal.RoleEKCAdmin, journal.RoleSecurityAdmin),
 	"listLinks":  {roles: watchers},
 
+	// where outcomes are posted to is for those who answer for it, not for a system's own key
+	"listWebhooks":  {roles: append([]journal.Role{journal.RoleAuditor, journal.RoleDutyEngineer}, administrators...)},
+	"createWebhook": {roles: administrators},
+	"deleteWebhook": {roles: administrators},
+	"replayWebhook": {roles: append([]journal.Role{journal.RoleDutyEngineer}, administrators...)},
+
 	"getCatalog":     {anyone: true},
 	"getCatalogItem": {anyone: true},
 }

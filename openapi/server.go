@@ -118,6 +118,7 @@ func New(c Config, d Deps) (*Server, error) {
 	s.registerSearch()
 	s.registerControl()
 	s.registerCatalog()
+	s.registerWebhooks()
 	s.registerHealth(d.Metrics)
 	if err := s.finishDocument(); err != nil {
 		s.faults = append(s.faults, err)
@@ -148,6 +149,7 @@ func (s *Server) humaConfig() huma.Config {
 		{Name: "history", Description: "What happened, by whose order"},
 		{Name: "control", Description: "Stops and links"},
 		{Name: "catalog", Description: "What may be said"},
+		{Name: "webhooks", Description: "Outcomes posted to those who have no Kafka"},
 		{Name: "accounts", Description: "Who may ask"},
 	}
 	return c
@@ -185,7 +187,7 @@ func register[I, O any](s *Server, o operation, handle func(context.Context, jou
 	}
 	op := s.describe(o)
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
-		if o.tag == "lists" && s.doors.Lists == nil {
+		if o.tag == "lists" && s.doors.Lists == nil || o.tag == "webhooks" && s.doors.Webhooks == nil {
 			return nil, problem(CodeNotHere)
 		}
 		out, err := handle(ctx, callOf(ctx).principal, in)

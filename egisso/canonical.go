@@ -3,6 +3,7 @@ package egisso
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/json"
 	"math"
 	"slices"
 	"strconv"
@@ -136,4 +137,13 @@ func appendString(dst []byte, s string) []byte {
 		}
 	}
 	return append(append(dst, s[start:]...), '"')
+}
+
+// digestOfJSON is the same of a value of ours.
+func digestOfJSON(v any) [32]byte {
+	b, _ := json.Marshal(v)
+	if canonical, err := Canonical(b); err == nil {
+		b = canonical
+	}
+	return sha256.Sum256(b)
 }

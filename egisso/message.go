@@ -42,14 +42,18 @@ type Header struct {
 
 // Message is a message that keeps the contract. In JSON it is a Part or a Cancel; what XML comes to is beside its fields.
 type Message struct {
-	ID      string // "" for XML that came without ce_id
-	Source  string // participant code of the list's agency; "" for XML without ce_source: the agency of the topic's source entry
-	Type    string // TypePart or TypeCancel; of XML its own: 10.33.O, 10.06.S, 20.02.S
-	Time    time.Time
-	Part    *Part // of a part, a life-event message, or facts of which anybody is to be told
-	Cancel  *Cancel
-	Recalls []Cancel // by 10.06.S: earlier facts that have ended. Their lists are not named (uuid.Nil): the rows are those of the source with this external id
-	Deaths  []Death  // by 20.02.S
+	ID     string // "" for XML that came without ce_id
+	Source string // participant code of the list's agency; "" for XML without ce_source: the agency of the topic's source entry
+	Type   string // TypePart or TypeCancel; of XML its own: 10.33.O, 10.06.S, 20.02.S
+	Time   time.Time
+	Part   *Part // of a part, of 10.33.O, and of 10.06.S with facts of which anybody is to be told
+	Cancel *Cancel
+
+	Also      []*Part  // of 10.33.O with several events: the lists of those after the first
+	Recalls   []Cancel // of 10.06.S: earlier facts that have ended. Their lists are not named (uuid.Nil): a row is the source's with this external id
+	LifeEvent *LifeEventMessage
+	Facts     *FactsPackage
+	Deaths    []Death // of 20.02.S
 }
 
 // Part is one part of a list: what ingest.FeedPart needs of it.

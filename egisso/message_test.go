@@ -230,7 +230,11 @@ func TestOnlyOneWayOfHeadersIsTaken(t *testing.T) {
 		"missing id":  {[]Header{{"ce_specversion", []byte("1.0")}, {"ce_source", []byte("0001.000001")}, {"ce_type", []byte(TypePart)}}, CodeMissing},
 		"unknown XML": {[]Header{{"content-type", []byte("application/xml")}, {"ekc_type", []byte("10.01.O")}}, CodeXMLType},
 	} {
-		_, err := Parse(c.headers, []byte(`{}`), testNow)
+		value := []byte(`{}`)
+		if name == "unknown XML" {
+			value = []byte(`<a/>`)
+		}
+		_, err := Parse(c.headers, value, testNow)
 		var p *Problem
 		if !errors.As(err, &p) || p.Code != c.code {
 			t.Errorf("%s: %v", name, err)

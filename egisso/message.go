@@ -1,6 +1,7 @@
 package egisso
 
 import (
+	"encoding/json"
 	"fmt"
 	"mime"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"ekc/catalog"
 	"ekc/citizen"
 	"ekc/ingest"
 )
@@ -33,12 +35,6 @@ const (
 	MaxEventRows = 100 // of a list of single events, which is one part
 	MaxRecalled  = 10_000
 )
-
-// Header is a header of a Kafka record.
-type Header struct {
-	Key   string
-	Value []byte
-}
 
 // Message is a message that keeps the contract. In JSON it is a Part or a Cancel; what XML comes to is beside its fields.
 type Message struct {
@@ -255,3 +251,24 @@ func (p *Part) CheckEvent() error {
 func (p *Part) Row(index int) int { return (p.Part-1)*MaxRows + index + 1 }
 
 func (m *Message) String() string { return fmt.Sprintf("%s %s of %s", m.Type, m.ID, m.Source) }
+
+// MarshalJSON writes the part as its sender does: as the data of a message.
+func (p *Part) MarshalJSON() ([]byte, error) {
+	h := &p.Header
+	return json.Marshal(struct {
+		ListID     uuid.UUID           `json:"list_id"`
+		Part       int                 `json:"part"`
+		Parts      int                 `json:"parts"`
+		Name       string              `json:"name,omitempty"`
+		LifeEvent  string              `json:"life_event,omitempty"`
+		Template   string              `json:"template,omitempty"`
+		Channels   []string            `json:"channels,omitempty"`
+		LegalBasis *catalog.LegalBasis `json:"legal_basis,omitempty"`
+		OrderedBy  string              `json:"ordered_by,omitempty"`
+		ValidUntil ingest.Moment       `json:"valid_until,omitzero"`
+		NotBefore  ingest.Moment       `json:"not_before,omitzero"`
+		InformBy   ingest.Moment       `json:"inform_by,omitzero"`
+		Priority   string              `json:"priority,omitempty"`
+		Rows       []ingest.InputRow   `json:"rows"`
+	}{p.ListID, p.Part, p.Parts, h.Name, h.LifeEvent, h.Template, h.Channels, h.LegalBasis, h.OrderedBy, h.ValidUntil, h.NotBefore, h.InformBy, h.Priority, p.Rows})
+}

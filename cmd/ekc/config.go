@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/netip"
+
 	"ekc/catalog"
 )
 
@@ -23,6 +25,7 @@ type Config struct {
 	Auth         AuthConfig          `yaml:"auth" doc:"JWT beside our own keys. Read and checked; nothing uses it yet."`
 	Pilot        PilotConfig         `yaml:"pilot" doc:"A trial with few people."`
 	Retention    map[string]Duration `yaml:"retention" doc:"How long data of a kind is kept, by kind. Read and checked; nothing uses it yet."`
+	Webhooks     WebhooksConfig      `yaml:"webhooks" doc:"Addresses that outcomes are posted to. Which ones there are is said by /v1/webhooks."`
 	Alerts       AlertsConfig        `yaml:"alerts" doc:"Where alarms go. Read and checked; nothing uses it yet."`
 	Log          LogConfig           `yaml:"log" doc:"The log goes to standard error."`
 }
@@ -178,6 +181,11 @@ type AuthConfig struct {
 // PilotConfig is a trial.
 type PilotConfig struct {
 	AllowList []PhoneSetting `yaml:"allow_list" doc:"Only these phones are really sent to; what is for others goes to the built-in simulator, marked. Empty: no trial, everybody is told."`
+}
+
+// WebhooksConfig is where webhooks may lead to.
+type WebhooksConfig struct {
+	Networks []netip.Prefix `yaml:"networks" doc:"Private networks that webhooks may go to, such as 10.7.0.0/16. Empty: public addresses only, and this very machine where the URL names it."`
 }
 
 // AlertsConfig is where alarms go.

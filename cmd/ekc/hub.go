@@ -24,6 +24,7 @@ import (
 	"ekc/ingest"
 	"ekc/journal"
 	"ekc/openapi"
+	"ekc/openapi/webhook"
 	"ekc/postgres"
 	"ekc/smpp/smpptest"
 )
@@ -76,6 +77,7 @@ type hub struct {
 	journal  *journal.Writer
 	catalog  *catalog.Watcher
 	lists    *ingest.Service
+	webhooks *webhook.Service
 	core     *dispatch.Core
 	register *inbound.Register
 	pools    []dispatch.Pool
@@ -152,6 +154,7 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 	parts.Go(func() error { return server.Serve(partsCtx, listener) })
 	if h.roles.api {
 		parts.Go(func() error { return h.lists.Run(partsCtx) })
+		parts.Go(func() error { return h.webhooks.Run(partsCtx) })
 	}
 	if h.roles.sms {
 		dispatch.EaseCollector()
@@ -273,6 +276,8 @@ func (h *hub) prepare(ctx context.Context, told func(error)) error {
 		DB: h.db, Catalog: h.catalog.Current, Keys: h.keyring, Journal: h.journal, Admission: dispatch.NewAdmission(whither), Routes: whither,
 		Now: time.Now, Log: h.log, Metrics: h.registry, Limits: ingest.Limits{FileBytes: int64(h.config.HTTP.UploadLimitMB) << 20},
 	})
+	h.webhooks = webhook.New(webhook.Config{DB: h.db, Reports: h.lists, Catalog: h.catalog.Current, Keyring: h.keyring, Journal: h.journal, Now: time.Now,
+		Log: h.log, Metrics: h.registry, Networks: h.config.Webhooks.Networks})
 	h.register = inbound.NewRegister(inbound.Config{DB: h.db, Keyring: h.keyring, Journal: h.journal, Log: h.log, Metrics: h.registry})
 	h.rules = &rules{catalog: h.catalog.Current, now: time.Now, permitted: permittedPhones(h.config), change: h.changeRules, log: h.log}
 	h.core = dispatch.New(dispatch.Config{
@@ -304,6 +309,7 @@ func (h *hub) server() (*openapi.Server, error) {
 	}
 	if h.roles.api {
 		deps.Doors = doors(h.office(), h.lists, h.catalog)
+		deps.Doors.Webhooks = h.webhooks
 	}
 	server, err := openapi.New(openapi.Config{
 		Version: version().Version, ConfigDigest: digest, UploadLimit: int64(h.config.HTTP.UploadLimitMB) << 20, DrainTimeout: h.config.DrainTimeout.Std(),

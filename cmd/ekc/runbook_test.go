@@ -10,7 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ekc/dispatch"
+	"ekc/egisso"
 	"ekc/ingest"
+	"ekc/openapi/webhook"
 )
 
 func readFile(t *testing.T, parts ...string) string {
@@ -49,6 +51,8 @@ func TestAlertsWatchMetricsThatExist(t *testing.T) {
 	newObserver(registry, &Config{SMSC: []SMSCConfig{{Name: "main"}}})
 	dispatch.NewMetrics(registry)
 	ingest.New(ingest.Config{Metrics: registry})
+	egisso.NewPublisher(egisso.PublisherConfig{Metrics: registry})
+	webhook.New(webhook.Config{Metrics: registry})
 	described := make(chan *prometheus.Desc, 1000)
 	registry.Describe(described)
 	close(described)

@@ -1,6 +1,7 @@
 package egisso
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -396,17 +397,25 @@ func TestKillBetweenWriteAndSaveRepeatsAndLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	var out topicLog
 	var died int
-	// Its session ends as it does when the process is killed: after the brokers have the records, before the position is saved.
+	// Its session ends as it does when the process is killed: before the brokers have the records, or after, and before the position is saved.
+	kill := func(ctx context.Context) error {
+		_, err := w.db.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = $1
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, publisherLock&0xffffffff)
+		return err
+	}
 	dying := producerFunc(func(ctx context.Context, records ...Record) error {
+		out.mu.Lock()
+		died++
+		n := died
+		out.mu.Unlock()
+		if n == 2 || n == 5 {
+			return cmp.Or(kill(ctx), errors.New("it died before it wrote"))
+		}
 		if err := out.Produce(ctx, records...); err != nil {
 			return err
 		}
-		out.mu.Lock()
-		defer out.mu.Unlock()
-		if died++; died%2 == 1 && died < 8 {
-			_, err := w.db.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = $1
-				AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, publisherLock&0xffffffff)
-			return err
+		if n < 8 && n%3 == 1 {
+			return kill(ctx)
 		}
 		return nil
 	})

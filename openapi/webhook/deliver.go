@@ -50,15 +50,26 @@ type endpoint struct {
 	reached        int64 // looked through in memory, so that what tells it nothing is not read again
 }
 
-const dueSQL = `SELECT id, agency, source, url, statuses, replies, data_key, sealed, position, failures FROM webhooks
-	WHERE NOT dead AND (retry_at IS NULL OR retry_at <= $1) ORDER BY id`
+const (
+	dueSQL  = `SELECT id FROM webhooks WHERE NOT dead AND (retry_at IS NULL OR retry_at <= $1) ORDER BY id`
+	loadSQL = `SELECT id, agency, source, url, statuses, replies, data_key, sealed, position, failures FROM webhooks
+		WHERE id = $1 AND NOT dead AND (retry_at IS NULL OR retry_at <= $2)`
+)
+
+// rounds is what the process whose turn it is knows of the webhooks.
+type rounds struct {
+	*Service
+	room chan struct{}
+
+	mu   sync.Mutex
+	busy map[int64]bool
+	// nothing says, by id, from which position saved to which other there is nothing to tell.
+	nothing map[int64][2]int64
+}
 
 // work looks for webhooks that are due, and delivers to each by itself: a slow one keeps no other waiting.
 func (s *Service) work(ctx context.Context, conn *pgx.Conn, healthy func()) error {
-	var mu sync.Mutex
-	busy := make(map[int64]bool)
-	reached := make(map[int64][2]int64) // by id: the position saved, and how far from there nothing was to be told
-	room := make(chan struct{}, atOnce)
+	r := &rounds{Service: s, room: make(chan struct{}, atOnce), busy: make(map[int64]bool), nothing: make(map[int64][2]int64)}
 	var running sync.WaitGroup
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -70,40 +81,15 @@ func (s *Service) work(ctx context.Context, conn *pgx.Conn, healthy func()) erro
 		if err != nil {
 			return fmt.Errorf("find webhooks: %w", err)
 		}
-		due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e endpoint, err error) {
-			return e, row.Scan(&e.id, &e.agency, &e.source, &e.url, &e.statuses, &e.replies, &e.key, &e.sealed, &e.position, &e.failures)
-		})
+		due, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 		if err != nil {
 			return fmt.Errorf("find webhooks: %w", err)
 		}
 		s.observe(ctx, conn)
-		for _, e := range due {
-			mu.Lock()
-			if busy[e.id] {
-				mu.Unlock()
-				continue
+		for _, id := range due {
+			if r.begin(id) {
+				running.Go(func() { r.visit(ctx, id) })
 			}
-			busy[e.id] = true
-			e.reached = e.position
-			if r := reached[e.id]; r[0] == e.position {
-				e.reached = r[1]
-			}
-			mu.Unlock()
-			running.Go(func() {
-				select {
-				case room <- struct{}{}:
-				case <-ctx.Done():
-					return
-				}
-				defer func() { <-room }()
-				if err := s.deliver(ctx, &e); err != nil && ctx.Err() == nil {
-					s.cfg.Log.Warn("delivery to a webhook was broken off", "webhook", e.id, "err", err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				delete(busy, e.id)
-				reached[e.id] = [2]int64{e.position, e.reached}
-			})
 		}
 		healthy()
 		select {
@@ -111,6 +97,47 @@ func (s *Service) work(ctx context.Context, conn *pgx.Conn, healthy func()) erro
 			return ctx.Err()
 		case <-tick.C:
 		}
+	}
+}
+
+func (r *rounds) begin(id int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy[id] {
+		return false
+	}
+	r.busy[id] = true
+	return true
+}
+
+// visit delivers to one webhook what there is for it. Its row is read here, once nobody else of this process is at it.
+func (r *rounds) visit(ctx context.Context, id int64) {
+	defer func() { r.mu.Lock(); delete(r.busy, id); r.mu.Unlock() }()
+	select {
+	case r.room <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-r.room }()
+	e := endpoint{id: id}
+	err := r.cfg.DB.QueryRow(ctx, loadSQL, id, r.cfg.Now()).Scan(&e.id, &e.agency, &e.source, &e.url, &e.statuses, &e.replies, &e.key, &e.sealed, &e.position, &e.failures)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return
+	}
+	if err == nil {
+		e.reached = e.position
+		r.mu.Lock()
+		if span := r.nothing[id]; span[0] == e.position {
+			e.reached = max(span[0], span[1])
+		}
+		r.mu.Unlock()
+		err = r.deliver(ctx, &e)
+		r.mu.Lock()
+		r.nothing[id] = [2]int64{e.position, e.reached}
+		r.mu.Unlock()
+	}
+	if err != nil && ctx.Err() == nil {
+		r.cfg.Log.Warn("delivery to a webhook was broken off", "webhook", id, "err", err)
 	}
 }
 

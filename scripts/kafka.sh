@@ -150,7 +150,7 @@ get_programs() {
 }
 
 fetch_jars() {
-	local work java maven
+	local work java maven repository=()
 	mkdir -p "$tools" || return 1
 	work=$(mktemp -d "$tools/kafka.XXXXXX") || return 1
 	# shellcheck disable=SC2064 # the folder of this run
@@ -169,7 +169,8 @@ fetch_jars() {
   </dependencies>
 </project>
 POM
-	JAVA_HOME=${java%/bin/java} unpacked "$maven" -q -B -f "$work/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+	[[ -w $(getent passwd "$(id -u)" | cut -d: -f6) ]] || repository=("-Dmaven.repo.local=$work/repository") # no home to keep it in
+	JAVA_HOME=${java%/bin/java} unpacked "$maven" "${repository[@]}" -q -B -f "$work/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
 		-DoutputDirectory="$work/new/libs" >&2 || return 1
 	[[ -n $(find "$work/new/libs" -name 'kafka_2.13-*.jar' 2>/dev/null) ]] || return 1
 	link_java "$work/new"

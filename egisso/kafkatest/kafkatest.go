@@ -6,6 +6,8 @@ package kafkatest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -83,6 +85,13 @@ var shared = sync.OnceValues(launch)
 func (b *Broker) Addr() string       { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.plain)) }
 func (b *Broker) SecureAddr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.secure)) }
 func (b *Broker) CA() []byte         { return slices.Clone(b.ca) }
+
+// TLS is what a client of SecureAddr needs.
+func (b *Broker) TLS() *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(b.ca)
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+}
 
 const (
 	startWithin = time.Minute

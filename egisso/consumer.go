@@ -20,7 +20,7 @@ const (
 	// batchBytes is what is stored together, unpacked; the fetch that passes it is still taken whole.
 	batchBytes = 8 << 20
 
-	sessionTimeout   = 10 * time.Second // without a heartbeat for so long, our partitions are given to others
+	sessionTimeout   = 6 * time.Second // without a heartbeat for so long, our partitions are given to others; also after a broker's restart
 	heartbeatEvery   = 2 * time.Second
 	rebalanceTimeout = 30 * time.Second
 	// partitionsEvery is how soon a partition that was added is read.
@@ -41,7 +41,7 @@ type consumer struct {
 
 // run reads until ctx ends, or handle says that reading must end: that error is returned.
 func (c *consumer) run(ctx context.Context) error {
-	wait := postgres.Backoff{First: 500 * time.Millisecond, Most: 15 * time.Second}
+	wait := postgres.Backoff{First: 250 * time.Millisecond, Most: 10 * time.Second}
 	for ctx.Err() == nil {
 		err := c.client.findTopic(ctx, c.topic) // asking the coordinator for a topic that is not there may make it
 		if err == nil {
@@ -79,22 +79,22 @@ func (c *consumer) join(ctx context.Context, wait *postgres.Backoff) error {
 		case err != nil:
 			return fmt.Errorf("join group %s: %w", c.group, err)
 		}
-		began := time.Now()
-		if err := c.generation(ctx, generation); err != nil {
-			return err
-		}
-		if err := c.client.findTopic(ctx, c.topic); err != nil {
-			return err
-		}
-		if time.Since(began) > sessionTimeout {
+		progress, err := c.generation(ctx, generation)
+		if progress {
 			wait.Reset()
+		}
+		if err == nil {
+			err = c.client.findTopic(ctx, c.topic)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
 // generation reads the partitions we were given until the group is divided anew. It returns after what was in hand is stored and
-// committed, or given up.
-func (c *consumer) generation(ctx context.Context, g *kafka.Generation) error {
+// committed, or given up; progress says that anything was committed.
+func (c *consumer) generation(ctx context.Context, g *kafka.Generation) (progress bool, err error) {
 	assigned := g.Assignments[c.topic]
 	c.gauge.assigned(assigned)
 	ended := make(chan error, 1)
@@ -108,12 +108,18 @@ func (c *consumer) generation(ctx context.Context, g *kafka.Generation) error {
 		for _, a := range assigned {
 			parts.Go(func() error { return c.read(work, a, most, batches) })
 		}
-		parts.Go(func() error { return c.settle(work, g, batches) })
+		parts.Go(func() error {
+			return c.settle(work, batches, func(next map[int]int64) error {
+				err := g.CommitOffsets(map[string]map[int]int64{c.topic: next})
+				progress = progress || err == nil
+				return err
+			})
+		})
 		ended <- parts.Wait()
 	})
-	err := <-ended
+	err = <-ended
 	c.gauge.assigned(nil)
-	return err
+	return progress, err
 }
 
 // read fetches a partition, one batch ahead of what is being stored. Errors of the broker are waited out; that the partition is
@@ -160,7 +166,7 @@ func (c *consumer) read(ctx context.Context, a kafka.PartitionAssignment, most i
 }
 
 // settle stores what was read and then commits its offsets.
-func (c *consumer) settle(ctx context.Context, g *kafka.Generation, batches <-chan fetched) error {
+func (c *consumer) settle(ctx context.Context, batches <-chan fetched, commit func(next map[int]int64) error) error {
 	for {
 		var messages []message
 		var bytes int
@@ -187,7 +193,7 @@ func (c *consumer) settle(ctx context.Context, g *kafka.Generation, batches <-ch
 		}
 		// The group may be being divided anew by now: the broker still takes it from a member of the old generation, or refuses it, and
 		// then the new owner of the partition finds that all of it is stored already.
-		if err := g.CommitOffsets(map[string]map[int]int64{c.topic: next}); err != nil {
+		if err := commit(next); err != nil {
 			if ctx.Err() == nil {
 				return fmt.Errorf("commit offsets: %w", err)
 			}

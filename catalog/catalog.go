@@ -249,6 +249,13 @@ func (k *crossCheck) sources() {
 			k.unless(ok, s, "templates", template)
 		}
 	}
+	for _, s := range k.Sources(k.at) {
+		for _, topic := range []string{s.ProtocolTopic, s.StatusTopic, s.ReplyTopic} {
+			if topics[topic] {
+				k.add(s, "topics", fmt.Sprintf("Тема «%s» указана для ответов, а из неё читаются списки: возьмите другую.", topic))
+			}
+		}
+	}
 }
 
 func (k *crossCheck) template(t *Template) {

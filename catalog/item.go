@@ -76,16 +76,21 @@ type Measure struct {
 // Source is one door by which lists come in, and what is assumed of them unless the list says otherwise.
 type Source struct {
 	Head
-	Title        string            `json:"title"`
-	Door         string            `json:"door"`               // feed, upload, api
-	Topics       []string          `json:"topics,omitempty"`   // Kafka topics, door feed only
-	Agencies     []string          `json:"agencies,omitempty"` // whose lists it may bring; none = the account's own agency
-	AutoApproval *Approval         `json:"auto_approval,omitempty"`
-	LegalBasis   *LegalBasis       `json:"legal_basis,omitempty"`
-	OrderedBy    string            `json:"ordered_by,omitempty"`
-	Statuses     string            `json:"statuses"`            // all, final
-	Channels     []string          `json:"channels"`            // plan of a list that names none
-	Templates    map[string]string `json:"templates,omitempty"` // life event → template of a list that names neither template nor text
+	Title        string      `json:"title"`
+	Door         string      `json:"door"`               // feed, upload, api
+	Topics       []string    `json:"topics,omitempty"`   // Kafka topics, door feed only
+	Agencies     []string    `json:"agencies,omitempty"` // whose lists it may bring; none = the account's own agency
+	AutoApproval *Approval   `json:"auto_approval,omitempty"`
+	LegalBasis   *LegalBasis `json:"legal_basis,omitempty"`
+	OrderedBy    string      `json:"ordered_by,omitempty"`
+	Statuses     string      `json:"statuses"`          // all, final
+	Replies      bool        `json:"replies,omitempty"` // wants to hear what its people answered
+	// Topics for what it hears of its lists, door feed only; "" = the common ones.
+	ProtocolTopic string            `json:"protocol_topic,omitempty"`
+	StatusTopic   string            `json:"status_topic,omitempty"`
+	ReplyTopic    string            `json:"reply_topic,omitempty"`
+	Channels      []string          `json:"channels"`            // plan of a list that names none
+	Templates     map[string]string `json:"templates,omitempty"` // life event → template of a list that names neither template nor text
 }
 
 // Approval is the standing decision by which a source's lists start without a person.
@@ -312,6 +317,11 @@ func (s *Source) validate() error {
 	c.require((s.Door == "feed") == (len(s.Topics) > 0), "topics", "Темы Kafka указываются у источника feed и только у него.")
 	c.require(distinct(s.Topics) && !slices.ContainsFunc(s.Topics, func(t string) bool { return !topicPattern.MatchString(t) }), "topics",
 		"Имена тем Kafka: латинские буквы, цифры, точка, дефис, подчёркивание, без повторов.")
+	for _, out := range [...]struct{ field, topic string }{{"protocol_topic", s.ProtocolTopic}, {"status_topic", s.StatusTopic}, {"reply_topic", s.ReplyTopic}} {
+		c.require(out.topic == "" || s.Door == "feed" && topicPattern.MatchString(out.topic) && !slices.Contains(s.Topics, out.topic), out.field,
+			"Тема ответов: у источника feed, латинские буквы, цифры, точка, дефис, подчёркивание, не из тем его списков.")
+	}
+	c.require(s.ReplyTopic == "" || s.Replies, "replies", "Тема ответов граждан указана, а ответы не нужны: поставьте replies или уберите тему.")
 	c.require(s.Door != "feed" || len(s.Agencies) > 0, "agencies", "Укажите, чьи списки приносит источник.")
 	c.require(areParticipants(s.Agencies), "agencies", "Коды участников: как 0001.000001, без повторов.")
 	c.require(s.Statuses == "all" || s.Statuses == "final", "statuses", "Статусы: all или final.")

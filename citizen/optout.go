@@ -138,6 +138,17 @@ func OptOutsSince(ctx context.Context, db DB, since time.Time) ([]OptOut, error)
 	return collectOptOuts(db.Query(ctx, selectOptOutsSince, pgx.NamedArgs{"since": since}))
 }
 
+// causeWithin is more than the clock of whoever wrote a refusal and that of the database differ.
+const causeWithin = time.Hour
+
+const selectOptOutsOfCause = `
+SELECT digest, scope, source, cause, at FROM opt_outs WHERE at BETWEEN @from AND @to AND cause = @cause AND lifted_at IS NULL ORDER BY id`
+
+// OptOutsOfCause gives the refusals that hold and rest on one cause, written about the time at.
+func OptOutsOfCause(ctx context.Context, db DB, cause string, at time.Time) ([]OptOut, error) {
+	return collectOptOuts(db.Query(ctx, selectOptOutsOfCause, pgx.NamedArgs{"cause": cause, "from": at.Add(-causeWithin), "to": at.Add(causeWithin)}))
+}
+
 func collectOptOuts(rows pgx.Rows, err error) ([]OptOut, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read opt-outs: %w", err)

@@ -293,6 +293,9 @@ func (w *writing) result(ctx context.Context, tx pgx.Tx, res *Result) error {
 			reached = st.state // a late receipt of an earlier attempt stands
 		} else if told {
 			st.sequence++
+			if st.state == reached {
+				entry.Data = append(entry.Data, toldAgain)
+			}
 		}
 		entry.State, entry.Sequence = reached.String(), int(st.sequence)
 		row.entry, row.sequence = w.entry(entry), st.sequence

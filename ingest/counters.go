@@ -123,6 +123,16 @@ func (t *tally) take(e *journal.Entry) {
 	}
 }
 
+// final is by how many notifications with an end the tally makes more.
+func (t *tally) final() (n int64) {
+	for state, k := range t.states {
+		if state.Final() {
+			n += k
+		}
+	}
+	return n
+}
+
 const (
 	lockStateSQL = `SELECT state, accepted, coalesce(start_at, approved_at, created_at), first_sent_at IS NOT NULL, agency FROM lists WHERE no = $1 FOR UPDATE`
 	addCountsSQL = `INSERT INTO list_counters AS c (list_no, state, n) SELECT $1, s, k FROM unnest($2::smallint[], $3::bigint[]) AS u(s, k)
@@ -169,7 +179,7 @@ func (s *Service) apply(ctx context.Context, tx pgx.Tx, no int64, t *tally) erro
 		}
 		s.metrics.approvedToSent.Observe(max(t.sent.Sub(due).Seconds(), 0))
 	}
-	if !t.ended || state != Running && state != Cancelling && state != Paused {
+	if !t.ended {
 		return nil
 	}
 	var final int64
@@ -180,8 +190,21 @@ func (s *Service) apply(ctx context.Context, tx pgx.Tx, no int64, t *tally) erro
 		return nil
 	}
 	to, kind := Completed, journal.ListCompleted
-	if state == Cancelling {
+	switch state {
+	case Running, Paused:
+	case Cancelling:
 		to, kind = Cancelled, journal.ListCancelled
+	case Cancelled, Refused: // before it was started: its state came first, the ends of its rows after it
+		if kind = journal.ListCancelled; state == Refused {
+			kind = journal.ListRefused
+		}
+		if final-t.final() >= accepted {
+			return nil // they had ended before
+		}
+		return s.append(ctx, tx, journal.System("ingest"), journal.Entry{Kind: kind, ListNo: no, Agency: agency, State: string(state), From: string(state),
+			Count: int(accepted)})
+	default:
+		return nil
 	}
 	if _, err := tx.Exec(ctx, `UPDATE lists SET state = $2, ended_at = $3 WHERE no = $1`, no, to, s.cfg.Now()); err != nil {
 		return fmt.Errorf("end list: %w", err)

@@ -83,3 +83,44 @@ func SaveFollower(ctx context.Context, tx pgx.Tx, name string, from, next int64)
 	}
 	return nil
 }
+
+const startFollowerSQL = `INSERT INTO followers (name, position) VALUES ($1, $2)`
+
+// StartFollower begins a follower at a position that is not the first, as part of tx.
+func StartFollower(ctx context.Context, tx pgx.Tx, name string, at int64) error {
+	if _, err := tx.Exec(ctx, startFollowerSQL, name, at); err != nil {
+		return fmt.Errorf("start follower %s: %w", name, err)
+	}
+	return nil
+}
+
+const endFollowerSQL = `DELETE FROM followers WHERE name = $1 AND position = $2`
+
+// EndFollower forgets a follower that stands at a position, as part of tx, or returns ErrFollowerMoved.
+func EndFollower(ctx context.Context, tx pgx.Tx, name string, at int64) error {
+	tag, err := tx.Exec(ctx, endFollowerSQL, name, at)
+	if err != nil {
+		return fmt.Errorf("end follower %s: %w", name, err)
+	}
+	if tag.RowsAffected() != 1 {
+		return fmt.Errorf("end follower %s: %w", name, ErrFollowerMoved)
+	}
+	return nil
+}
+
+const followersSQL = `SELECT name, position FROM followers WHERE starts_with(name, $1)`
+
+// Followers returns the positions of all followers whose name begins with prefix.
+func Followers(ctx context.Context, q Querier, prefix string) (map[string]int64, error) {
+	rows, err := q.Query(ctx, followersSQL, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("read followers %s: %w", prefix, err)
+	}
+	all := make(map[string]int64)
+	var name string
+	var position int64
+	if _, err := pgx.ForEachRow(rows, []any{&name, &position}, func() error { all[name] = position; return nil }); err != nil {
+		return nil, fmt.Errorf("read followers %s: %w", prefix, err)
+	}
+	return all, nil
+}

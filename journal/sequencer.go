@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -30,10 +31,8 @@ const (
 
 	busyTick = 20 * time.Millisecond
 	idleTick = 50 * time.Millisecond
-	// longestTick is well below the timeouts of sessionSQL.
+	// longestTick is well below the time a session may be idle (postgres.Alone).
 	longestTick = 2 * time.Second
-	// standbyTick is how often the others ask for the lock.
-	standbyTick = time.Second
 	// A damaged entry stops the roots, not the positions; an engineer may mend it while we run.
 	damagedRootsPause = time.Minute
 
@@ -43,65 +42,19 @@ const (
 
 // Run works until ctx ends, and then returns nil. A database that is away is waited for.
 func (s *Sequencer) Run(ctx context.Context) error {
-	var backoff postgres.Backoff
-	for ctx.Err() == nil {
-		err := s.hold(ctx, backoff.Reset)
-		if ctx.Err() != nil {
-			break
-		}
-		s.log.Warn("the journal's sequencer lost its session and takes a new one", "err", err)
-		if backoff.Wait(ctx) != nil {
-			break
-		}
-	}
-	return nil
+	return postgres.Alone{Pool: s.pool, Log: s.log, What: "place the journal's entries", Key: sequencerLock}.Run(ctx, s.work)
 }
 
-// The session is a lease: a holder that is stopped, or whose machine is gone, loses it to these timeouts, and with it the lock.
-const sessionSQL = `SET idle_session_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s';
-	SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3`
-
-const lockSQL = `SELECT pg_try_advisory_lock($1)`
-
-// hold takes a session, waits until it has the lock, and works until the session fails. It calls healthy whenever the session
-// has done what it is for.
-func (s *Sequencer) hold(ctx context.Context, healthy func()) error {
-	pooled, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connect sequencer: %w", err)
-	}
-	conn := pooled.Hijack()
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(ctx)
-	}()
-	if _, err := conn.Exec(ctx, sessionSQL); err != nil {
-		return fmt.Errorf("prepare session: %w", err)
-	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for held := false; !held; {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timer.C:
-		}
-		if err := conn.QueryRow(ctx, lockSQL, sequencerLock).Scan(&held); err != nil {
-			return fmt.Errorf("take sequencer lock: %w", err)
-		}
-		if !held {
-			healthy()
-		}
-		timer.Reset(standbyTick)
-	}
+// work places entries until the session fails. It calls healthy whenever the session has done what it is for.
+func (s *Sequencer) work(ctx context.Context, conn *pgx.Conn, healthy func()) error {
 	head, err := Head(ctx, conn)
 	if err != nil {
 		return err
 	}
 	s.log.Info("this process places the journal's entries", "position", head)
 	var rootsAfter time.Time
-	timer.Reset(0)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():

@@ -242,24 +242,6 @@ func TestStandbyTakesOver(t *testing.T) {
 	eventually(t, "the second is placed", headIs(t, pool, 2))
 }
 
-func TestSessionOfTheSequencerIsALease(t *testing.T) {
-	t.Parallel()
-	pool := postgrestest.New(t)
-	conn, err := pool.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Release()
-	if _, err := conn.Exec(t.Context(), sessionSQL); err != nil {
-		t.Fatal(err)
-	}
-	var idle, inTx string
-	err = conn.QueryRow(t.Context(), `SELECT current_setting('idle_session_timeout'), current_setting('idle_in_transaction_session_timeout')`).Scan(&idle, &inTx)
-	if err != nil || idle != "10s" || inTx != "10s" {
-		t.Errorf("%s, %s, %v", idle, inTx, err)
-	}
-}
-
 func TestOrderIsThatOfTheTransactionsNotOfTheirIDs(t *testing.T) {
 	t.Parallel()
 	pool, low, high := postgrestest.New(t), NewWriter(), NewWriter()

@@ -1,0 +1,431 @@
+package egisso
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/segmentio/kafka-go"
+
+	"ekc/catalog"
+	"ekc/citizen"
+	"ekc/dispatch"
+	"ekc/ingest"
+	"ekc/journal"
+	"ekc/postgres"
+	"ekc/postgres/postgrestest"
+)
+
+// topicLog is a Producer for tests of what is said, not of its delivery: it keeps what it is given, and fails as told.
+type topicLog struct {
+	mu      sync.Mutex
+	records []Record
+	fails   func(topic string) error
+}
+
+func (l *topicLog) Produce(_ context.Context, records ...Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range records {
+		if l.fails != nil {
+			if err := l.fails(r.Topic); err != nil {
+				return err
+			}
+		}
+		l.records = append(l.records, r)
+	}
+	return nil
+}
+
+func (l *topicLog) failing(fails func(topic string) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fails = fails
+}
+
+func (l *topicLog) all() []Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.records)
+}
+
+// world is a hub whose lists came by the feed, and that sends nothing: what became of their rows is written into the journal by the test.
+type world struct {
+	t       *testing.T
+	db      *pgxpool.Pool
+	journal *journal.Writer
+	lists   *ingest.Service
+	catalog *catalog.Catalog
+}
+
+const participant = "0003.000003"
+
+var (
+	quiet  = slog.New(slog.NewTextHandler(io.Discard, nil))
+	loader = journal.Principal{Account: "source/mse", Agency: participant, Source: "mse", Roles: []journal.Role{journal.RoleSourceSystem}}
+)
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	items, err := catalog.SeedItems()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range items {
+		item.Header().Version = 1
+	}
+	keys, err := citizen.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, db: postgrestest.New(t), journal: journal.NewWriter(), catalog: catalog.New(items)}
+	if err := dispatch.EnsurePool(t.Context(), w.db, "sms", "sms", []string{"smsc"}); err != nil {
+		t.Fatal(err)
+	}
+	routes := func(channel, _ string, _ citizen.Phone, _ bool) (string, bool) { return "sms", channel == "sms" }
+	w.lists = ingest.New(ingest.Config{DB: w.db, Catalog: func() *catalog.Catalog { return w.catalog }, Keys: citizen.NewKeyring(keys, 16), Journal: w.journal,
+		Admission: dispatch.NewAdmission(routes), Routes: routes, Now: time.Now, Log: quiet, Poll: 20 * time.Millisecond})
+	w.background(journal.NewSequencer(w.db, quiet).Run)
+	w.background(w.lists.Run)
+	return w
+}
+
+// background runs a part until the test, or the function returned, ends it.
+func (w *world) background(run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			w.t.Error(err)
+		}
+	}()
+	stop = func() { cancel(); <-ended }
+	w.t.Cleanup(stop)
+	return stop
+}
+
+func (w *world) publish(p Producer, change ...func(*PublisherConfig)) (stop func()) {
+	c := PublisherConfig{DB: w.db, Reports: w.lists, Producer: p, Now: time.Now, Log: quiet, Poll: 10 * time.Millisecond}
+	for _, f := range change {
+		f(&c)
+	}
+	return w.background(NewPublisher(c).Run)
+}
+
+func (w *world) await(what string, ok func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not in time: %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// load brings a list as if a source had sent it, with so many good rows and as many bad ones.
+func (w *world) load(source string, good, bad int) *ingest.List {
+	w.t.Helper()
+	var file strings.Builder
+	file.WriteString("Телефон;ФИО;СНИЛС;Текст;Внешний номер\n")
+	for i := range good {
+		snils := ""
+		if i == 0 {
+			snils = canarySNILS
+		}
+		fmt.Fprintf(&file, "903%07d;%s;%s;МСЭ: приём назначен.;good-%d\n", i, canaryName, snils, i+1)
+	}
+	for i := range bad {
+		fmt.Fprintf(&file, "%s;%s;;МСЭ: приём назначен.;bad-%d\n", canaryPhone, canaryName, i+1)
+	}
+	var id uuid.UUID
+	ref, err := w.lists.Submit(w.t.Context(), loader, ingest.Header{Name: "Список", Again: true, LegalBasis: &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление", Date: "2020-12-03"},
+		OrderedBy: "Приказ"}, strings.NewReader(file.String()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	id = ref.ID
+	if _, err := w.db.Exec(w.t.Context(), `UPDATE lists SET kind = 'feed', source = $2 WHERE id = $1`, id, source); err != nil {
+		w.t.Fatal(err)
+	}
+	l := w.get(id)
+	w.await("the list is checked", func() bool { l = w.get(id); return l.State != ingest.Receiving && l.State != ingest.Checking })
+	return l
+}
+
+func (w *world) get(id uuid.UUID) *ingest.List {
+	w.t.Helper()
+	l, err := w.lists.Get(w.t.Context(), loader, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return l
+}
+
+func (w *world) start(l *ingest.List) {
+	w.t.Helper()
+	approver := journal.Principal{Account: "approver", Agency: participant, Roles: []journal.Role{journal.RoleListApprover}}
+	if _, err := w.lists.Approve(w.t.Context(), approver, l.ID, ingest.Expected{Accepted: l.Accepted, Digest: l.DigestString()}, time.Time{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// ends writes acceptance and end of rows first to last of the list.
+func (w *world) ends(l *ingest.List, first, last int, end dispatch.State) {
+	w.t.Helper()
+	var entries []journal.Entry
+	for i := first; i <= last; i++ {
+		e := journal.Entry{Kind: journal.Attempt, At: time.Now(), Agency: l.Agency, ListNo: l.No, Notification: int64(dispatch.MakeID(l.No, int32(i))), Sequence: 1,
+			Attempt: 1, Channel: "sms", From: dispatch.Pending.String(), State: dispatch.Accepted.String()}
+		entries = append(entries, e)
+		e.Kind, e.Sequence, e.From, e.State = journal.Outcome, 2, e.State, end.String()
+		entries = append(entries, e)
+	}
+	err := postgres.InTx(w.t.Context(), w.db, func(tx pgx.Tx) error {
+		_, err := w.journal.Append(w.t.Context(), tx, entries)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// heard is what a source makes of the records: of each notification the sequences in their order, repeats left out.
+type heard struct {
+	statuses  map[string][]int
+	summaries map[string]int
+	protocols map[string]int
+	repeats   int
+}
+
+func hear(t *testing.T, records []Record) heard {
+	t.Helper()
+	h := heard{make(map[string][]int), make(map[string]int), make(map[string]int), 0}
+	ids := make(map[string]bool)
+	for _, r := range records {
+		var e struct {
+			ID, Type string
+			Data     struct {
+				ListID         string `json:"list_id"`
+				PackageID      string `json:"package_id"`
+				NotificationID string `json:"notification_id"`
+				Sequence       int
+			}
+		}
+		if err := json.Unmarshal(r.Value, &e); err != nil {
+			t.Fatal(err)
+		}
+		if list := string(r.Key); list != e.Data.ListID && list != e.Data.PackageID {
+			t.Errorf("key %s of %s", list, r.Value)
+		}
+		if i := slices.IndexFunc(r.Headers, func(h Header) bool { return h.Key == PositionHeader }); i < 0 || string(r.Headers[i].Value) == "" {
+			t.Errorf("no position: %v", r.Headers)
+		}
+		if ids[e.ID] {
+			h.repeats++
+			continue
+		}
+		ids[e.ID] = true
+		switch e.Type {
+		case ingest.EventStatus:
+			h.statuses[e.Data.NotificationID] = append(h.statuses[e.Data.NotificationID], e.Data.Sequence)
+		case ingest.EventSummary:
+			h.summaries[string(r.Key)]++
+		case ingest.EventProtocol:
+			h.protocols[string(r.Key)]++
+		}
+	}
+	return h
+}
+
+// complete says that everything of a list was heard, in its order.
+func (h heard) complete(l *ingest.List, rows int) bool {
+	n := 0
+	for id, sequences := range h.statuses {
+		if strings.HasPrefix(id, strconv.FormatInt(l.No, 10)+"-") && slices.Equal(sequences, []int{1, 2}) {
+			n++
+		}
+	}
+	return n == rows && h.summaries[l.ID.String()] == 1 && h.protocols[l.ID.String()] >= 1
+}
+
+const (
+	canaryName  = "Канарейкина Желтая Певунья"
+	canaryPhone = "8903111"
+	canarySNILS = "112-233-445 95"
+)
+
+func TestSourceHearsOfItsListAndNothingPersonal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var out topicLog
+	w.publish(&out)
+	l := w.load("mse", 3, 2)
+	upload := w.load("upload", 1, 0)
+	w.start(l)
+	w.start(upload)
+	w.ends(upload, 1, 1, dispatch.Delivered)
+	w.ends(l, 1, 3, dispatch.Delivered)
+	w.await("everything is told", func() bool { return hear(t, out.all()).complete(l, 3) })
+	for _, r := range out.all() {
+		want := StatusTopic
+		if strings.Contains(string(r.Value), `"type":"`+ingest.EventProtocol) {
+			want = ProtocolTopic
+		}
+		if r.Topic != want || string(r.Key) == upload.ID.String() {
+			t.Errorf("on %s: %s", r.Topic, r.Value)
+		}
+		whole := fmt.Sprintf("%s %s %v", r.Key, r.Value, r.Headers)
+		for _, canary := range []string{"Канарейкина", "Певунья", "903000", "8903111", "112-233", "11223344595", "приём"} {
+			if strings.Contains(whole, canary) {
+				t.Errorf("%q is in %s", canary, whole)
+			}
+		}
+	}
+}
+
+// A source that asks for ends only does not hear of acceptance, and hears on the topics of its own.
+func TestSourceHearsAsItsEntrySays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own, _ := w.catalog.Source("mse", time.Now())
+	change := *own
+	change.Statuses, change.StatusTopic, change.ProtocolTopic, change.Version = "final", "mse.status", "mse.protocols", 2
+	w.catalog = w.catalog.With([]catalog.Item{&change})
+	var out topicLog
+	w.publish(&out)
+	l := w.load("mse", 2, 0)
+	w.start(l)
+	w.ends(l, 1, 2, dispatch.Undelivered)
+	w.await("the summary", func() bool { return hear(t, out.all()).summaries[l.ID.String()] == 1 })
+	for id, sequences := range hear(t, out.all()).statuses {
+		if !slices.Equal(sequences, []int{2}) {
+			t.Errorf("%s: %v", id, sequences)
+		}
+	}
+	for _, r := range out.all() {
+		if r.Topic != "mse.status" && r.Topic != "mse.protocols" {
+			t.Errorf("on %s: %s", r.Topic, r.Value)
+		}
+	}
+}
+
+// A topic that is missing holds its source alone, and that loses nothing: it is told in order once the topic is there, also by another
+// process.
+func TestTopicThatRefusesHoldsNoOtherSource(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own, _ := w.catalog.Source("mse", time.Now())
+	change := *own
+	change.StatusTopic, change.Version = "mse.status", 2
+	w.catalog = w.catalog.With([]catalog.Item{&change})
+	var out topicLog
+	out.failing(func(topic string) error {
+		if topic == "mse.status" {
+			return fmt.Errorf("produce to %s: %w", topic, kafka.TopicAuthorizationFailed)
+		}
+		return nil
+	})
+	small := func(c *PublisherConfig) { c.Positions = 5 }
+	stop := w.publish(&out, small)
+	held, free := w.load("mse", 20, 0), w.load("rostrud", 20, 0)
+	w.start(held)
+	w.start(free)
+	for i := range 20 {
+		w.ends(held, i+1, i+1, dispatch.Delivered)
+		w.ends(free, i+1, i+1, dispatch.Delivered)
+	}
+	w.await("the other source is told", func() bool { return hear(t, out.all()).complete(free, 20) })
+	if h := hear(t, out.all()); h.complete(held, 20) || h.summaries[held.ID.String()] > 0 {
+		t.Error("the source was told on a topic that is closed to us")
+	}
+	stop()
+	if laggards, err := journal.Followers(t.Context(), w.db, "egisso/"); err != nil || len(laggards) != 1 {
+		t.Fatalf("%v, %v", laggards, err)
+	}
+	w.publish(&out, small)
+	out.failing(nil)
+	w.await("the source is told all it missed", func() bool { return hear(t, out.all()).complete(held, 20) })
+	w.await("nobody lags", func() bool {
+		laggards, err := journal.Followers(t.Context(), w.db, "egisso/")
+		return err == nil && len(laggards) == 0
+	})
+	more := w.load("mse", 1, 0)
+	w.start(more)
+	w.ends(more, 1, 1, dispatch.Delivered)
+	w.await("it goes on with the others", func() bool { return hear(t, out.all()).complete(more, 1) })
+}
+
+// While no broker answers nothing moves, and nobody is taken for a laggard.
+func TestBrokersAwayLoseNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var out topicLog
+	tries := 0
+	out.failing(func(string) error { tries++; return errors.New("dial tcp: connection refused") })
+	w.publish(&out)
+	l := w.load("mse", 5, 1)
+	w.start(l)
+	w.ends(l, 1, 5, dispatch.Delivered)
+	w.await("it was tried twice", func() bool { out.mu.Lock(); defer out.mu.Unlock(); return tries >= 2 })
+	if laggards, err := journal.Followers(t.Context(), w.db, "egisso/"); err != nil || len(laggards) != 0 || len(out.all()) != 0 {
+		t.Fatalf("%v, %v, %d records", laggards, err, len(out.all()))
+	}
+	out.failing(nil)
+	w.await("everything is told", func() bool { return hear(t, out.all()).complete(l, 5) })
+	if tries > 10 {
+		t.Errorf("%d tries", tries)
+	}
+}
+
+// Whatever is killed between writing and saving, what comes again comes whole: repeats, but no gap, also with two processes.
+func TestKillBetweenWriteAndSaveRepeatsAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var out topicLog
+	var died int
+	// Its session ends as it does when the process is killed: after the brokers have the records, before the position is saved.
+	dying := producerFunc(func(ctx context.Context, records ...Record) error {
+		if err := out.Produce(ctx, records...); err != nil {
+			return err
+		}
+		out.mu.Lock()
+		defer out.mu.Unlock()
+		if died++; died%2 == 1 && died < 8 {
+			_, err := w.db.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = $1
+				AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, publisherLock&0xffffffff)
+			return err
+		}
+		return nil
+	})
+	small := func(c *PublisherConfig) { c.Positions = 7 }
+	w.publish(dying, small)
+	w.publish(dying, small)
+	l := w.load("mse", 30, 0)
+	w.start(l)
+	for i := range 10 {
+		w.ends(l, 3*i+1, 3*i+3, dispatch.Delivered)
+	}
+	w.await("everything is told", func() bool { return hear(t, out.all()).complete(l, 30) })
+	if h := hear(t, out.all()); h.repeats == 0 {
+		t.Error("nobody died after writing")
+	}
+}
+
+type producerFunc func(ctx context.Context, records ...Record) error
+
+func (f producerFunc) Produce(ctx context.Context, records ...Record) error {
+	return f(ctx, records...)
+}

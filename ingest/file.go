@@ -94,9 +94,9 @@ func openStored(ctx context.Context, db citizen.DB, key *citizen.DataKey, list i
 	return plain, nil
 }
 
-func (s *Service) readEnvelope(ctx context.Context, list int64, file int32, key *citizen.DataKey) (envelope, error) {
+func (s *Service) readEnvelope(ctx context.Context, db citizen.DB, list int64, file int32, key *citizen.DataKey) (envelope, error) {
 	var e envelope
-	plain, err := openStored(ctx, s.cfg.DB, key, list, file, 0, nil)
+	plain, err := openStored(ctx, db, key, list, file, 0, nil)
 	if err != nil {
 		return e, err
 	}

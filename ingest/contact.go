@@ -10,6 +10,8 @@ import (
 
 	"ekc/citizen"
 	"ekc/dispatch"
+	"ekc/journal"
+	"ekc/postgres"
 )
 
 // recentRows is how many of the latest rows about a person are looked through for a phone.
@@ -74,23 +76,81 @@ func (s *Service) reachable(ctx context.Context, tx pgx.Tx, ids []dispatch.Notif
 	return left, nil
 }
 
-// feedMessage opens the message a list was made from.
-func (s *Service) feedMessage(ctx context.Context, l *List) ([]byte, error) {
-	var sealed []byte
-	err := s.cfg.DB.QueryRow(ctx, `SELECT sealed FROM feed_messages WHERE list_no = $1`, l.No).Scan(&sealed)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
+// FeedMessages are ЕГИССО's own messages from which lists were made, by their numbers, for the history's answer. The caller has the right to
+// look, and has journalled the look. What cannot be opened any more is left out.
+func (s *Service) FeedMessages(ctx context.Context, lists []int64) (map[int64][]byte, error) {
+	rows, err := s.cfg.DB.Query(ctx, `SELECT m.list_no, m.sealed, l.data_key FROM feed_messages m JOIN lists l ON l.no = m.list_no WHERE m.list_no = ANY ($1)`, lists)
 	if err != nil {
-		return nil, fmt.Errorf("read message: %w", err)
+		return nil, fmt.Errorf("read messages: %w", err)
 	}
-	key, err := s.cfg.Keys.Key(ctx, s.cfg.DB, l.dataKey)
+	type stored struct {
+		List   int64
+		Sealed []byte
+		Key    int64
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[stored])
+	if err != nil {
+		return nil, fmt.Errorf("read messages: %w", err)
+	}
+	messages := make(map[int64][]byte, len(found))
+	for _, m := range found {
+		key, err := s.cfg.Keys.Key(ctx, s.cfg.DB, m.Key)
+		if errors.Is(err, citizen.ErrKeyDestroyed) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		plain, err := key.Open(nil, m.Sealed, citizen.RowAAD("feed_messages", m.List))
+		if err != nil {
+			return nil, fmt.Errorf("open message of list %d: %w", m.List, err)
+		}
+		messages[m.List] = plain[len(citizen.Salt{}):]
+	}
+	return messages, nil
+}
+
+// Refusals about a person's profile.
+var (
+	ErrProfileSNILS = &Fault{FaultInvalid, "bad_snils", "Укажите СНИЛС: 11 цифр с верным контрольным числом."}
+	ErrProfilePhone = &Fault{FaultInvalid, "bad_phone", "Укажите один российский номер: +7 и 10 цифр."}
+	ErrProfileFull  = &Fault{FaultConflict, "too_many_contacts", "У этого человека уже записано столько телефонов, сколько хранится."}
+)
+
+// Profile tells how a person can be reached. The look is in the journal; the principal has a purpose.
+func (s *Service) Profile(ctx context.Context, p journal.Principal, snils string) ([]citizen.Contact, error) {
+	id, _, err := citizen.ParseSNILS(snils)
+	if err != nil {
+		return nil, ErrProfileSNILS
+	}
+	err = postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
+		return s.append(ctx, tx, p, journal.Entry{Kind: journal.PersonSearched, Agency: p.Agency, Data: journal.Fields("by", "snils", "what", "profile")})
+	})
 	if err != nil {
 		return nil, err
 	}
-	plain, err := key.Open(nil, sealed, citizen.RowAAD("feed_messages", l.No))
+	return citizen.Contacts(ctx, s.cfg.DB, s.cfg.Keys, id)
+}
+
+// KeepContact writes a phone into a person's profile: what an agency has of him, or what he said himself.
+func (s *Service) KeepContact(ctx context.Context, p journal.Principal, snils, phone string, trust citizen.Trust) error {
+	id, _, err := citizen.ParseSNILS(snils)
 	if err != nil {
-		return nil, fmt.Errorf("open message of list %d: %w", l.No, err)
+		return ErrProfileSNILS
 	}
-	return plain[len(citizen.Salt{}):], nil
+	number, err := citizen.ParsePhone(phone)
+	if err != nil || number.Kind() == citizen.TollFree {
+		return ErrProfilePhone
+	}
+	err = postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
+		contact := citizen.Contact{Phone: number, Source: p.Agency, Trust: trust, By: p.Account, At: s.cfg.Now()}
+		if err := citizen.PutContact(ctx, tx, s.cfg.Keys, id, contact); err != nil {
+			return err
+		}
+		return s.append(ctx, tx, p, journal.Entry{Kind: journal.ProfileChanged, Agency: p.Agency, Data: journal.Fields("what", "contact", "trust", fmt.Sprint(trust))})
+	})
+	if errors.Is(err, citizen.ErrContacts) {
+		return ErrProfileFull
+	}
+	return err
 }

@@ -500,9 +500,10 @@ func TestPhoneOfALifeEventComesFromWhatIsKnown(t *testing.T) {
 		t.Errorf("it goes to %s, want the phone of the profile", got)
 	}
 
-	message, err := h.FeedMessage(t.Context(), auditor, byProfile)
-	if err != nil || string(message) != "<request>…</request>" {
-		t.Errorf("the message is %q, %v", message, err)
+	no := h.get(byProfile).No
+	messages, err := h.FeedMessages(t.Context(), []int64{no})
+	if err != nil || string(messages[no]) != "<request>…</request>" {
+		t.Errorf("the message is %q, %v", messages[no], err)
 	}
 	if n := h.number(`SELECT count(*) FROM feed_messages WHERE sealed LIKE '%request%'`); n != 0 {
 		t.Error("the message lies in the clear")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ekc/journal"
@@ -141,24 +140,4 @@ func (s *Service) held(ctx context.Context, tx pgx.Tx, source string) (held bool
 		return false, fmt.Errorf("look for a hold: %w", err)
 	}
 	return held, nil
-}
-
-// FeedMessage is ЕГИССО's own message from which a list was made, for the history's answer; nil when there is none. That somebody looked is
-// in the journal.
-func (s *Service) FeedMessage(ctx context.Context, p journal.Principal, id uuid.UUID) ([]byte, error) {
-	l, err := find(ctx, s.cfg.DB, p, id, false)
-	if err != nil {
-		return nil, err
-	}
-	if !mayRead(p) {
-		return nil, ErrForbidden
-	}
-	message, err := s.feedMessage(ctx, l)
-	if err != nil || message == nil {
-		return nil, err
-	}
-	err = postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
-		return s.append(ctx, tx, p, journal.Entry{Kind: journal.PersonalViewed, ListNo: l.No, Agency: l.Agency, Count: 1, Data: journal.Fields("what", "feed_message")})
-	})
-	return message, err
 }

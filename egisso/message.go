@@ -17,14 +17,10 @@ import (
 	"ekc/ingest"
 )
 
-// Types of message (CloudEvents type).
+// Types of message that come in (CloudEvents type). Those that go out are ingest's events.
 const (
-	TypePart     = "ekc.list.part.v1"           // in: a part of a list
-	TypeCancel   = "ekc.list.cancel.v1"         // in: rows of a list, or all of it, are called back
-	TypeProtocol = "ekc.list.protocol.v1"       // out: the load protocol, when a list is checked
-	TypeStatus   = "ekc.notification.status.v1" // out: what became of a notification
-	TypeSummary  = "ekc.list.summary.v1"        // out: what became of a completed list, once
-	TypeReply    = "ekc.reply.v1"               // out: what a citizen answered
+	TypePart   = "ekc.list.part.v1"   // a part of a list
+	TypeCancel = "ekc.list.cancel.v1" // rows of a list, or all of it, are called back
 )
 
 // Limits of a message.

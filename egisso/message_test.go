@@ -120,7 +120,7 @@ func TestFaultsAreToldWithTheirPlaceAndNeverWithAValue(t *testing.T) {
 		{"base64", []byte(`{"specversion":"1.0","id":"1","source":"0001.000001","type":"ekc.list.part.v1","data_base64":"e30="}`), CodeUnknown, "data_base64", 0},
 		{"version", []byte(`{"specversion":"0.3","id":"1","source":"0001.000001","type":"ekc.list.part.v1","data":{}}`), CodeVersion, "specversion", 0},
 		{"type", structured("ekc.list.part.v2", `{}`), CodeType, "type", 0},
-		{"type of ours", structured(TypeStatus, `{}`), CodeType, "type", 0},
+		{"type of ours", structured(ingest.EventStatus, `{}`), CodeType, "type", 0},
 		{"source", []byte(`{"specversion":"1.0","id":"1","source":"СФР","type":"ekc.list.part.v1","data":{}}`), CodeSource, "source", 0},
 		{"id of a person", []byte(`{"specversion":"1.0","id":"89031234567","source":"0001.000001","type":"ekc.list.part.v1","data":{}}`), CodePersonal, "id", 0},
 		{"id is a number", []byte(`{"specversion":"1.0","id":7,"source":"0001.000001","type":"ekc.list.part.v1","data":{}}`), CodeKind, "id", 0},

@@ -9,12 +9,6 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Header is one header of a Kafka record.
-type Header struct {
-	Key   string
-	Value []byte
-}
-
 // Record is one record to be written. Records of one key keep their order: they stay on one partition of their topic.
 type Record struct {
 	Topic   string

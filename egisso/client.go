@@ -87,24 +87,6 @@ func (c *Client) Transport() kafka.RoundTripper { return c.transport }
 // Close lets go of the connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// write writes one record and returns when all replicas have it.
-func (c *Client) write(ctx context.Context, topic string, key, value []byte, headers []Header) error {
-	w := kafka.Writer{Addr: c.kafka.Addr, Transport: c.transport, Balancer: kafka.Murmur2Balancer{Consistent: true}, RequiredAcks: kafka.RequireAll,
-		Compression: kafka.Zstd, BatchBytes: 2 * rejectedWhole, BatchSize: 1, MaxAttempts: 3, ReadTimeout: answerWithin, WriteTimeout: answerWithin}
-	defer w.Close()
-	m := kafka.Message{Topic: topic, Key: key, Value: value}
-	for _, h := range headers {
-		m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
-	}
-	if err := w.WriteMessages(ctx, m); err != nil {
-		if _, tooLarge := errors.AsType[kafka.MessageTooLargeError](err); tooLarge { // its text would be the record itself
-			err = kafka.MessageSizeTooLarge
-		}
-		return fmt.Errorf("produce to %s: %w", topic, err)
-	}
-	return nil
-}
-
 // message is one record as it lies in its topic.
 type message struct {
 	Partition     int

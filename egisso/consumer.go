@@ -189,6 +189,9 @@ func (c *consumer) settle(ctx context.Context, batches <-chan fetched, commit fu
 			}
 		}
 		if err := c.handle(ctx, messages); err != nil {
+			if _, stop := errors.AsType[*stopError](err); !stop && ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
 		// The group may be being divided anew by now: the broker still takes it from a member of the old generation, or refuses it, and

@@ -44,7 +44,7 @@ type rejecter struct {
 	journal       *journal.Writer
 	source, topic string
 	now           func() time.Time
-	write         func(ctx context.Context, topic string, key, value []byte, headers []Header) error
+	producer      Producer
 	gauge         *gauge
 	wake          chan struct{} // something was kept
 }
@@ -204,7 +204,7 @@ func (r *rejecter) publishOne(ctx context.Context, id int64) error {
 	}
 	f.Key, f.Headers = h.Key, h.Headers
 	key, value, headers := answer(r.topic, f, at)
-	if err := r.write(ctx, r.topic+rejectedSuffix, key, value, headers); err != nil {
+	if err := r.producer.Produce(ctx, Record{Topic: r.topic + rejectedSuffix, Key: key, Value: value, Headers: headers}); err != nil {
 		r.gauge.set(placeRejected, FaultRejected, err)
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ekc/dispatch"
+	"ekc/egisso"
 	"ekc/ingest"
 )
 
@@ -34,7 +35,7 @@ func TestAlertsAndStatusNameSectionsOfTheRunbookThatAreThere(t *testing.T) {
 	if n := strings.Count(alerts, "- alert:"); n == 0 || n != len(named) {
 		t.Errorf("%d alerts name %d sections", n, len(named))
 	}
-	named = append(named, regexp.MustCompile(`Section: "([a-z-]+)"`).FindAllStringSubmatch(readFile(t, "cmd", "ekc", "status.go"), -1)...)
+	named = append(named, regexp.MustCompile(`Section: "([a-z-]+)"`).FindAllStringSubmatch(readFile(t, "cmd", "ekc", "status.go")+readFile(t, "cmd", "ekc", "feed.go"), -1)...)
 	named = append(named, regexp.MustCompile(`operation\.md#([a-z-]+)`).FindAllStringSubmatch(readFile(t, "cmd", "ekc", "shut_gate.go"), -1)...)
 	for _, m := range named {
 		if !sections[m[1]] {
@@ -49,6 +50,7 @@ func TestAlertsWatchMetricsThatExist(t *testing.T) {
 	newObserver(registry, &Config{SMSC: []SMSCConfig{{Name: "main"}}})
 	dispatch.NewMetrics(registry)
 	ingest.New(ingest.Config{Metrics: registry})
+	egisso.NewFeed(egisso.FeedConfig{Metrics: registry})
 	described := make(chan *prometheus.Desc, 1000)
 	registry.Describe(described)
 	close(described)

@@ -9,6 +9,8 @@ LINT := $(TOOLS)/golangci-lint-$(LINT_VERSION)
 FUZZTIME ?= 30s
 # The folder with PostgreSQL's programs; fetched when there is none.
 PGBIN_CMD := $(CURDIR)/scripts/postgres.sh
+# The folder with Apache Kafka; fetched when there is none. Where it cannot be had its tests are skipped, and said to be at the end.
+KAFKA_CMD := $(CURDIR)/scripts/kafka.sh
 
 .PHONY: help demo test crash fuzz bench lint build clean need-go
 
@@ -30,11 +32,13 @@ demo: build ## everything in one process, with invented people (ONCE=1: end afte
 
 test: need-go ## all tests (RACE=1: with the race detector)
 	@$(PGBIN_CMD) >/dev/null # the tests find it by themselves
+	@$(KAFKA_CMD) >/dev/null || true
 	@$(GO) test -json $(if $(RACE),-race) ./... ./.ci/report | $(GO) run ./.ci/report $(if $(STRICT),-strict)
 	@echo "left out, run by themselves: make crash (kill -9, 100 000 rows), make fuzz, make bench"
 
 crash: need-go ## 100 000 rows with kill -9 of the hub and of PostgreSQL (ROWS=, KILLS=)
 	@$(PGBIN_CMD) >/dev/null
+	@$(KAFKA_CMD) >/dev/null || true
 	@export EKC_CRASH_ROWS=$(or $(ROWS),100000) EKC_CRASH_KILLS=$(or $(KILLS),20) EKC_CRASH_MINUTES=20; \
 	$(GO) test -count=1 -timeout 60m -v -run 'TestKilled' ./cmd/ekc
 

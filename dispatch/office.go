@@ -155,11 +155,16 @@ func (o *Office) Pools(ctx context.Context) ([]PoolState, error) {
 // Contents opens what was told to whom. The caller has the right to look, and has journalled the look. What cannot be opened any
 // more, because its key was destroyed, is left out.
 func (o *Office) Contents(ctx context.Context, ids []NotificationID) (map[NotificationID]Content, error) {
+	return Contents(ctx, o.DB, o.Keyring, ids)
+}
+
+// Contents is Office.Contents for whoever has no office.
+func Contents(ctx context.Context, db citizen.DB, keys *citizen.Keyring, ids []NotificationID) (map[NotificationID]Content, error) {
 	raw := make([]int64, len(ids))
 	for i, id := range ids {
 		raw[i] = int64(id)
 	}
-	rows, err := o.DB.Query(ctx, `SELECT n.id, n.sealed, (SELECT data_key FROM runs r WHERE r.list_no = n.id >> 24 LIMIT 1)
+	rows, err := db.Query(ctx, `SELECT n.id, n.sealed, (SELECT data_key FROM runs r WHERE r.list_no = n.id >> 24 LIMIT 1)
 		FROM notifications n WHERE n.id = ANY($1)`, raw)
 	if err != nil {
 		return nil, fmt.Errorf("read contents: %w", err)
@@ -178,7 +183,7 @@ func (o *Office) Contents(ctx context.Context, ids []NotificationID) (map[Notifi
 		if s.key == nil {
 			continue
 		}
-		key, err := o.Keyring.Key(ctx, o.DB, *s.key)
+		key, err := keys.Key(ctx, db, *s.key)
 		if errors.Is(err, citizen.ErrKeyDestroyed) {
 			continue
 		}
@@ -201,63 +206,15 @@ func (o *Office) Contents(ctx context.Context, ids []NotificationID) (map[Notifi
 // ErrTooLate says that a notification has left, is leaving, or has ended.
 var ErrTooLate = errors.New("the notification has left or ended already")
 
-// Cancel ends a notification that has not left. It waits for the pool's settling transactions, so that no process has it in hand
-// unnoticed; one that is leased may be on the wire, and is too late.
+// Cancel ends a notification that has not left; ErrTooLate when it has.
 func (o *Office) Cancel(ctx context.Context, p journal.Principal, agency string, id NotificationID) error {
 	return postgres.InTx(ctx, o.DB, func(tx pgx.Tx) error {
-		pool, err := poolOf(ctx, tx, id)
-		if err != nil {
-			return err
+		late, err := Withdraw(ctx, tx, o.Journal, Withdrawal{Agency: agency, Actor: p.Account, At: o.Now(), IDs: []NotificationID{id}})
+		if err == nil && len(late) > 0 {
+			err = ErrTooLate
 		}
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, poolLock(pool)); err != nil {
-			return fmt.Errorf("cancel %s: %w", id, err)
-		}
-		var run int32
-		var tries, sequence int16
-		err = tx.QueryRow(ctx, `DELETE FROM outbox o USING runs r WHERE o.run = r.id AND r.list_no = $1 AND r.pool = $3 AND o.id = $2
-			AND NOT EXISTS (SELECT FROM leases l WHERE l.run = r.id AND $2 = ANY(l.ids)) RETURNING o.run, o.tries, o.sequence`,
-			id.List(), int64(id), pool).Scan(&run, &tries, &sequence)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return ErrTooLate
-		}
-		if err != nil {
-			return fmt.Errorf("cancel %s: %w", id, err)
-		}
-		known, err := loadStanding(ctx, tx, []int64{int64(id)})
-		if err != nil {
-			return err
-		}
-		st := known[id]
-		if st.state.Final() {
-			return ErrTooLate
-		}
-		sequence = max(sequence, st.sequence) + 1
-		now := o.Now()
-		ids, err := o.Journal.Append(ctx, tx, []journal.Entry{
-			{Kind: journal.NotificationCancelled, At: now, Agency: agency, Actor: p.Account, ListNo: id.List(), Notification: int64(id)},
-			{Kind: journal.Outcome, At: now, Agency: agency, ListNo: id.List(), Notification: int64(id), Sequence: int(sequence), Attempt: int(tries),
-				State: Cancelled.String(), From: st.state.String(), Reason: string(ReasonCancelled)}})
-		if err != nil {
-			return err
-		}
-		if _, err = tx.Exec(ctx, `INSERT INTO outcomes (id, at, entry, state, sequence, attempt, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			int64(id), now, ids[1], int16(Cancelled), sequence, tries, string(ReasonCancelled)); err != nil {
-			return fmt.Errorf("cancel %s: %w", id, err)
-		}
-		return nil
+		return err
 	})
-}
-
-// poolOf is the pool whose outbox has the notification; ErrTooLate when none has.
-func poolOf(ctx context.Context, tx pgx.Tx, id NotificationID) (pool int16, err error) {
-	err = tx.QueryRow(ctx, `SELECT r.pool FROM runs r JOIN outbox o ON o.run = r.id WHERE r.list_no = $1 AND o.id = $2 LIMIT 1`, id.List(), int64(id)).Scan(&pool)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, ErrTooLate
-	}
-	if err != nil {
-		return 0, fmt.Errorf("find the pool of %s: %w", id, err)
-	}
-	return pool, nil
 }
 
 // Decision is what a person says of a notification that is held as uncertain.

@@ -108,7 +108,7 @@ func (a *act) fact(name, value string) {
 
 // write ends the sheet with where the rows came from: the file by its checksum, so that the paper can be held against it.
 func (a *act) write(b *bookWriter, o *original, whole bool) error {
-	if o.claim.format != formatTable {
+	if byTitle(o.claim.format) {
 		sum := sha256.New()
 		if _, err := io.Copy(sum, io.NewSectionReader(o.file, 0, o.claim.size)); err != nil {
 			return o.file.cause(err)

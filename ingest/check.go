@@ -31,6 +31,7 @@ type checker struct {
 	test     bool
 	lane     int16
 	pinned   map[string]int // versions of the templates that rows may name; nil = those in force when the file came
+	profile  bool           // the phones are those known of the persons, not the sender's
 	filled   bool           // texts of rows are the list's template, filled in already
 
 	titles    []string
@@ -204,6 +205,9 @@ func (c *checker) checkPhones(out *checked, cells []string) {
 	}
 	phone, err := citizen.ParsePhone(s)
 	if code := phoneRule(err); code != 0 {
+		if code == RuleNoPhone && c.profile {
+			code = RuleNoContact
+		}
 		out.add(code, fieldPhone)
 		return
 	}

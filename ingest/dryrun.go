@@ -79,7 +79,7 @@ func (s *Service) dryRun(ctx context.Context, p journal.Principal, h Header, kin
 		return DryRun{}, nil, nil, err
 	}
 	out := DryRun{Protocol: l.protocol()}
-	if format != formatTable {
+	if byTitle(format) {
 		out.Protocol.Outline = *k.outline()
 	}
 	waiting := make(queues)

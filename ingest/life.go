@@ -199,6 +199,10 @@ func (s *Service) Cancel(ctx context.Context, p journal.Principal, id uuid.UUID,
 			return ErrForbidden
 		}
 		switch l.State {
+		case Receiving: // of the feed: its missing parts are not waited for any more
+			if l.Kind == KindFeed || l.Kind == KindExpress {
+				return s.end(ctx, tx, p, l, Cancelled, journal.ListCancelled, reason)
+			}
 		case Ready, Approved:
 			return s.end(ctx, tx, p, l, Cancelled, journal.ListCancelled, reason)
 		case Running, Paused:

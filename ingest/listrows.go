@@ -23,6 +23,10 @@ func (s *Service) openList(e envelope, c claim, file io.ReaderAt) (*listRows, er
 		}
 		return &listRows{rows: table, header: h}, nil
 	}
+	if c.format == formatFeed {
+		table := newTable(e.Feed.Columns)
+		return &listRows{rows: &feedReader{file: file.(*sealedFile), parts: e.Feed.Parts}, header: table.header()}, nil
+	}
 	t := titlesOf(e)
 	rows, err := openRows(file, c.size, s.cfg.Limits, t)
 	if err != nil {

@@ -41,6 +41,7 @@ type envelope struct {
 	Trusted   bool           `json:"trusted,omitempty"`   // brought by its source's own key: the profile may approve it
 	// Columns is the agency's mapping when the list came, with the list's own over it.
 	Columns map[string]string `json:"columns,omitempty"`
+	Feed    *feedEnvelope     `json:"feed,omitempty"` // nil for what did not come by the feed
 }
 
 // complete fills in what the source's profile says and checks what can be checked without the rows.
@@ -201,31 +202,37 @@ VALUES (@id, @agency, @source, @kind, @name, 'receiving', @life_event, @template
 RETURNING no`
 
 // open makes the list and its data key. It is nothing yet: only closeUpload tells anybody of it.
-func (s *Service) open(ctx context.Context, p journal.Principal, a arrival, ref *Ref) (*citizen.DataKey, error) {
-	var key *citizen.DataKey
+func (s *Service) open(ctx context.Context, p journal.Principal, a arrival, ref *Ref) (key *citizen.DataKey, err error) {
+	err = postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) (err error) {
+		key, err = s.insertList(ctx, tx, p, a, ref)
+		return err
+	})
+	return key, err
+}
+
+// insertList makes the list's row and its data key as part of tx.
+func (s *Service) insertList(ctx context.Context, tx pgx.Tx, p journal.Principal, a arrival, ref *Ref) (*citizen.DataKey, error) {
 	test, tests, corrects := p.Test, any(nil), any(nil)
 	if a.corrects != 0 {
 		corrects = a.corrects
 	}
-	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) (err error) {
-		if a.testSend != nil {
-			if err := s.permitTest(ctx, tx, p, a.testSend.list.ID); err != nil {
-				return err
-			}
-			test, tests = a.testSend.list.Test, a.testSend.list.No
+	if a.testSend != nil {
+		if err := s.permitTest(ctx, tx, p, a.testSend.list.ID); err != nil {
+			return nil, err
 		}
-		if key, err = s.cfg.Keys.ScopeKey(ctx, tx, "list/"+ref.ID.String(), p.Agency); err != nil {
-			return err
-		}
-		args, err := headerArgs(a.envelope, a.template)
-		if err != nil {
-			return err
-		}
-		args["id"], args["agency"], args["kind"], args["test"], args["tests"], args["corrects"] = ref.ID, p.Agency, a.kind, test, tests, corrects
-		args["data_key"], args["loaded_by"], args["created_at"] = key.ID, p.Account, s.cfg.Now()
-		return tx.QueryRow(ctx, insertListSQL, args).Scan(&ref.No)
-	})
+		test, tests = a.testSend.list.Test, a.testSend.list.No
+	}
+	key, err := s.cfg.Keys.ScopeKey(ctx, tx, "list/"+ref.ID.String(), p.Agency)
 	if err != nil {
+		return nil, err
+	}
+	args, err := headerArgs(a.envelope, a.template)
+	if err != nil {
+		return nil, err
+	}
+	args["id"], args["agency"], args["kind"], args["test"], args["tests"], args["corrects"] = ref.ID, p.Agency, a.kind, test, tests, corrects
+	args["data_key"], args["loaded_by"], args["created_at"] = key.ID, p.Account, s.cfg.Now()
+	if err := tx.QueryRow(ctx, insertListSQL, args).Scan(&ref.No); err != nil {
 		return nil, fmt.Errorf("make list: %w", err)
 	}
 	return key, nil
@@ -348,6 +355,7 @@ func (u *upload) sum(sum hash.Hash) error {
 const (
 	digestFile      citizen.DigestKind = "list_file"
 	digestPart      citizen.DigestKind = "list_part"
+	digestHeader    citizen.DigestKind = "list_header" // what all parts of a list of the feed say alike
 	digestList      citizen.DigestKind = "list"
 	digestRows      citizen.DigestKind = "list_rows" // what a list says, in whatever file
 	digestDuplicate citizen.DigestKind = "duplicate" // person, event, measure, event date within an agency
@@ -413,7 +421,7 @@ func (s *Service) completeFile(ctx context.Context, tx pgx.Tx, u *upload) error 
 
 // sameFile refuses bytes that this agency has sent before, unless they are meant to go again.
 func (s *Service) sameFile(ctx context.Context, tx pgx.Tx, agency string, u *upload, again bool) (reason string, err error) {
-	if u.format == formatTable { // lists by the interface are told apart by their Idempotency-Key
+	if !byTitle(u.format) { // lists by the interface are told apart by their Idempotency-Key
 		return "", nil
 	}
 	var id uuid.UUID

@@ -64,7 +64,7 @@ func (s *Service) original(ctx context.Context, p journal.Principal, id uuid.UUI
 		return nil, err
 	}
 	o.file = &sealedFile{ctx: ctx, db: s.cfg.DB, key: key, list: l.No, file: c.file, size: c.size}
-	e, err := s.readEnvelope(ctx, l.No, c.file, key)
+	e, err := s.readEnvelope(ctx, s.cfg.DB, l.No, c.file, key)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (s *Service) original(ctx context.Context, p journal.Principal, id uuid.UUI
 	if o.rows, err = s.openList(e, *c, o.file); o.rows == nil {
 		return nil, o.file.cause(err)
 	}
-	if c.format == formatTable {
+	if !byTitle(c.format) {
 		o.shift = 1
 	}
 	for _, column := range o.rows.header.columns {

@@ -258,7 +258,7 @@ func (s *Service) preview(ctx context.Context, l *List, want int) (Preview, erro
 	if err != nil {
 		return Preview{}, err
 	}
-	e, err := s.readEnvelope(ctx, l.No, c.file, key)
+	e, err := s.readEnvelope(ctx, s.cfg.DB, l.No, c.file, key)
 	if err != nil {
 		return Preview{}, err
 	}

@@ -82,7 +82,7 @@ func (s *Service) lastFile(ctx context.Context, list int64, key *citizen.DataKey
 	if err != nil {
 		return 0, e, fmt.Errorf("find file: %w", err)
 	}
-	e, err = s.readEnvelope(ctx, list, file, key)
+	e, err = s.readEnvelope(ctx, s.cfg.DB, list, file, key)
 	return last, e, err
 }
 

@@ -40,6 +40,8 @@ type Config struct {
 	Checkers    int // lists checked at once, besides one small one and one single event; 2
 	// Lease is how long a list stays with a process that has stopped speaking; 30 s.
 	Lease time.Duration
+	// PartsTimeout is how long the missing parts of a list of the feed are waited for before somebody is told; 1 h.
+	PartsTimeout time.Duration
 	// Poll is how often a process looks for lists that others left; 1 s.
 	Poll time.Duration
 }
@@ -61,6 +63,7 @@ func New(c Config) *Service {
 	c.MaxSegments = cmp.Or(c.MaxSegments, 10)
 	c.Checkers = cmp.Or(c.Checkers, 2)
 	c.Lease = cmp.Or(c.Lease, 30*time.Second)
+	c.PartsTimeout = cmp.Or(c.PartsTimeout, time.Hour)
 	c.Poll = cmp.Or(c.Poll, time.Second)
 	return &Service{cfg: c, process: rand.Text(), wake: make(chan struct{}, c.Checkers+2), metrics: newMetrics(c.Metrics)}
 }

@@ -66,7 +66,7 @@ func (t totals) fault(badShare int) *Fault {
 func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *sealedFile, parts partsDone, out chan<- *slice) (totals, error) {
 	var t totals
 	k, rows, err := s.checkerFor(l, e, c, file)
-	if k != nil && k.header != nil && c.format != formatTable {
+	if k != nil && k.header != nil && byTitle(c.format) {
 		t.outline = k.outline()
 	}
 	if err != nil {
@@ -113,6 +113,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 				return t, ErrTooManyRows.with(s.cfg.Limits.Rows)
 			}
 			one := k.check(row)
+			one.row.Part = partOf(c.format, one.row.RowNo, no)
 			one.marked = before.marked(row.Cells)
 			all = append(all, one)
 		}
@@ -192,7 +193,6 @@ func (sl *slice) put(row checked, ordinal *int32, admitted bool) {
 		return
 	}
 	row.row.Ordinal = *ordinal
-	row.row.Part = int32(sl.part)
 	*ordinal++
 	if admitted {
 		return
@@ -230,7 +230,7 @@ func (s *Service) checkerFor(l *List, e envelope, c claim, file io.ReaderAt) (k 
 		return nil, nil, err
 	}
 	k = &checker{catalog: snapshot, rules: rules, at: c.at, agency: l.Agency, region: e.Region, envelope: &e.Header, segments: s.cfg.MaxSegments,
-		routes: s.cfg.Routes, test: l.Test, lane: laneOf(l), pinned: e.Templates, filled: l.Tests != uuid.Nil}
+		routes: s.cfg.Routes, test: l.Test, lane: laneOf(l), pinned: e.Templates, filled: l.Tests != uuid.Nil, profile: e.Feed != nil && e.Feed.Profile}
 	if l.Template != "" {
 		template, ok := snapshot.Template(l.Template, l.TemplateVersion)
 		if !ok {
@@ -443,7 +443,7 @@ func (s *Service) writeVerdicts(ctx context.Context, tx pgx.Tx, list int64, sl *
 	add := func(c *checked) {
 		for i, m := range c.messages {
 			rule, _ := RuleOf(m.Code)
-			out = append(out, []any{list, c.row.RowNo, int16(i + 1), int32(sl.part), int16(rule.Type), int16(m.Code), m.Field, c.row.ExternalID})
+			out = append(out, []any{list, c.row.RowNo, int16(i + 1), c.row.Part, int16(rule.Type), int16(m.Code), m.Field, c.row.ExternalID})
 		}
 	}
 	for i := range sl.good {

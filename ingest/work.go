@@ -42,6 +42,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.repeat(ctx, "start approved lists", s.startDue) })
 	g.Go(func() error { return s.repeat(ctx, "remove unfinished uploads", s.sweep) })
+	g.Go(func() error { return s.repeat(ctx, "look for missing parts", s.missParts) })
+	g.Go(func() error { return s.repeat(ctx, "forget old cancels", s.forgetRecalls) })
 	g.Go(func() error { return s.count(ctx) })
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return err
@@ -181,7 +183,7 @@ func (s *Service) checkList(ctx context.Context, c claim) error {
 	if l.State != Checking {
 		return nil
 	}
-	e, err := s.readEnvelope(ctx, c.list, c.file, key)
+	e, err := s.readEnvelope(ctx, s.cfg.DB, c.list, c.file, key)
 	if err != nil {
 		return err
 	}
@@ -342,8 +344,11 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, t tot
 		if err := s.holds(ctx, tx, c); err != nil {
 			return err
 		}
+		if err := e.Feed.lockRecalls(ctx, tx, l.ID); err != nil {
+			return err
+		}
 		var content []byte
-		if c.format != formatTable { // lists by the interface are told apart by their Idempotency-Key
+		if byTitle(c.format) { // lists by the interface are told apart by their Idempotency-Key
 			var err error
 			if content, same, err = s.sameRows(ctx, tx, l, t); err != nil {
 				return err
@@ -378,6 +383,14 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, t tot
 		}
 		if l.Tests != uuid.Nil {
 			return s.approveTest(ctx, tx, l)
+		}
+		if e.Feed != nil {
+			if all, err := s.recallChecked(ctx, tx, l); err != nil || all {
+				return err
+			}
+			if held, err := s.held(ctx, tx, l.Source); err != nil || held {
+				return err
+			}
 		}
 		source, ok := s.cfg.Catalog().Source(e.Source, c.at)
 		if !e.Trusted || !ok || !source.AutoApproved() || l.LegalBasis == nil || l.OrderedBy == "" {
@@ -456,7 +469,7 @@ func (s *Service) holds(ctx context.Context, tx pgx.Tx, c claim) error {
 }
 
 const unfinishedSQL = `SELECT f.list_no, f.file_no, l.state = 'receiving' FROM list_files f JOIN lists l ON l.no = f.list_no
-	WHERE NOT f.complete AND f.at < $1 LIMIT 20`
+	WHERE NOT f.complete AND f.format <> '` + formatFeed + `' AND f.at < $1 LIMIT 20`
 
 // unfinishedAfter is how long an upload may take before its process is taken for dead.
 const unfinishedAfter = 2 * time.Hour

@@ -19,13 +19,17 @@ const (
 	ListCancelled Kind = "list.cancelled"
 	ListCompleted Kind = "list.completed"
 	ListTestSent  Kind = "list.test_sent"
+	PartReceived  Kind = "part.received" // one per part of the feed: stored, not checked yet
 	PartAdmitted  Kind = "part.admitted" // one per part or slice
 	PartRejected  Kind = "part.rejected"
+	PartsMissing  Kind = "parts.missing" // of a list of the feed: waited for too long
 
 	BatchClaimed          Kind = "batch.claimed" // one per claim
 	Attempt               Kind = "attempt"       // a state of an attempt, raised: From says which stood before
 	Outcome               Kind = "outcome"       // the end of a notification, or its raise by a late receipt
 	NotificationCancelled Kind = "notification.cancelled"
+	RecallTooLate         Kind = "recall.too_late" // taken back by its source after it had left or ended
+	RecallReceived        Kind = "recall.received"
 	NotificationSettled   Kind = "notification.settled" // what was uncertain, decided by a person
 	PoolTaken             Kind = "pool.taken"
 	LeaseRecovered        Kind = "lease.recovered"
@@ -47,6 +51,7 @@ const (
 	HistoryRead      Kind = "history.read"
 	PersonSearched   Kind = "person.searched"
 	PersonalViewed   Kind = "personal.viewed" // rows, texts or files with personal data were shown or downloaded
+	ProfileChanged   Kind = "profile.changed" // of a citizen
 	CatalogChanged   Kind = "catalog.changed"
 	SourceChanged    Kind = "source.changed"
 	DataKeyDestroyed Kind = "data_key.destroyed"
@@ -56,11 +61,11 @@ const (
 
 var kinds = [...]Kind{
 	ListCreated, ListFile, ListChecked, ListRejected, ListApproved, ListRefused, ListStarted, ListPaused, ListResumed,
-	ListCancelled, ListCompleted, ListTestSent, PartAdmitted, PartRejected,
-	BatchClaimed, Attempt, Outcome, NotificationCancelled, NotificationSettled, PoolTaken, LeaseRecovered, StopSet, StopLifted,
+	ListCancelled, ListCompleted, ListTestSent, PartReceived, PartAdmitted, PartRejected, PartsMissing,
+	BatchClaimed, Attempt, Outcome, NotificationCancelled, RecallReceived, RecallTooLate, NotificationSettled, PoolTaken, LeaseRecovered, StopSet, StopLifted,
 	OptOut, OptIn, InboundRegistered,
 	AccountCreated, AccountChanged, AccountBlocked, KeyCreated, KeyRevoked, SessionOpened, SessionClosed, AccessDenied,
-	HistoryRead, PersonSearched, PersonalViewed, CatalogChanged, SourceChanged, DataKeyDestroyed, JournalVerified, Recovered,
+	HistoryRead, PersonSearched, PersonalViewed, ProfileChanged, CatalogChanged, SourceChanged, DataKeyDestroyed, JournalVerified, Recovered,
 }
 
 // Kinds lists every kind this version writes.

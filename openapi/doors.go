@@ -19,6 +19,7 @@ type Doors struct {
 	Gates    Gates
 	Catalog  *catalog.Watcher
 	Webhooks Webhooks
+	Feed     Feed
 }
 
 // Control sets and lifts stops, in the journal and within two seconds in every process, and takes a person's decision about what
@@ -29,6 +30,11 @@ type Control interface {
 	Stops(ctx context.Context, before int64, lifted bool, limit int) ([]dispatch.Stop, error)
 	Cancel(ctx context.Context, p journal.Principal, agency string, id dispatch.NotificationID) error
 	Settle(ctx context.Context, p journal.Principal, agency string, id dispatch.NotificationID, what dispatch.Decision) error
+}
+
+// Feed tells how the topics of the feed are read: a Link of kind kafka each, named for its topic, in the pool of its source.
+type Feed interface {
+	FeedLinks(ctx context.Context) ([]Link, error)
 }
 
 // Links tells how the pools are and their links. *dispatch.Office is one.

@@ -3,6 +3,7 @@ package openapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -27,6 +28,11 @@ func (s *Server) Check(name string, ask func(context.Context) error) {
 	defer s.checksMu.Unlock()
 	s.checks = append(s.checks, check{name, ask})
 }
+
+// Remark is what a check returns that is well and has something to say: a fault the process works on with.
+type Remark string
+
+func (r Remark) Error() string { return string(r) }
 
 // health says that the process lives and what it runs.
 type health struct {
@@ -76,7 +82,8 @@ func (s *Server) ready(ctx context.Context) readiness {
 		wg.Go(func() {
 			state.Checks[i] = checkState{Name: c.name, OK: true}
 			if err := c.ask(ctx); err != nil {
-				state.Checks[i] = checkState{Name: c.name, Reason: err.Error()}
+				_, well := errors.AsType[Remark](err)
+				state.Checks[i] = checkState{Name: c.name, OK: well, Reason: err.Error()}
 			}
 		})
 	}

@@ -19,6 +19,10 @@ type Link struct {
 	Reason  string     `json:"reason,omitempty"`
 	Since   *time.Time `json:"since,omitempty"`
 	Stopped bool       `json:"stopped" doc:"A stop holds it back"`
+
+	Advice   string     `json:"advice,omitempty" doc:"Kafka: what to do, in Russian"`
+	Lag      *int64     `json:"lag,omitempty" doc:"Kafka: messages of the topic that are not stored yet"`
+	LastPart *time.Time `json:"last_part_at,omitempty" doc:"Kafka: when a message of the topic was last stored"`
 }
 
 func (s *Server) listLinks(ctx context.Context, _ journal.Principal, _ *empty) (*answer[*Page[Link]], error) {
@@ -35,6 +39,13 @@ func (s *Server) listLinks(ctx context.Context, _ journal.Principal, _ *empty) (
 		for _, l := range p.Links {
 			links = append(links, LinkOf(p, l, now))
 		}
+	}
+	if s.doors.Feed != nil {
+		topics, err := s.doors.Feed.FeedLinks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, topics...)
 	}
 	return &answer[*Page[Link]]{pageOf("listLinks", links, len(links), func(Link) string { return "" })}, nil
 }

@@ -71,6 +71,10 @@ var table = map[string]access{
 	"getHistory":    roles(journal.RoleAuditor, journal.RoleSecurityAdmin, journal.RoleEKCAdmin, journal.RoleDutyEngineer, journal.RoleListLoader, journal.RoleListApprover, journal.RoleSegmentAdmin, journal.RoleSupervisor),
 	"searchHistory": roles(journal.RoleAuditor, journal.RoleListLoader, journal.RoleListApprover, journal.RoleSupervisor, journal.RoleOperatorL2),
 
+	// a phone is needed to reach somebody: those who talk with citizens, and the systems of agencies, may write one
+	"readProfile": roles(journal.RoleOperatorL1, journal.RoleOperatorL2, journal.RoleSupervisor, journal.RoleAuditor),
+	"keepContact": roles(journal.RoleOperatorL1, journal.RoleOperatorL2, journal.RoleSupervisor, journal.RoleSourceSystem),
+
 	"listStops":  {roles: append([]journal.Role{journal.RoleAuditor}, watchers...)},
 	"createStop": roles(journal.RoleDutyEngineer, journal.RoleEKCAdmin, journal.RoleSecurityAdmin),
 	"liftStop":   roles(journal.RoleDutyEngineer, journal.RoleEKCAdmin, journal.RoleSecurityAdmin),

@@ -34,6 +34,18 @@ type purposeBody struct {
 	Reference string `json:"reference" minLength:"1" maxLength:"64" doc:"Number of the document or request it is asked under; never a name, a phone or a SNILS"`
 }
 
+// give makes it the purpose of a principal; without one nothing personal is shown.
+func (b *purposeBody) give(p *journal.Principal) error {
+	if b == nil {
+		return problem(CodePurpose)
+	}
+	if citizen.HoldsPersonal(b.Reference) || strings.ContainsFunc(b.Reference, unicode.IsControl) {
+		return invalid("body.purpose.reference", "expected a number of a document, not of a person")
+	}
+	p.Purpose = journal.Purpose{Code: b.Code, Reference: b.Reference}
+	return nil
+}
+
 // searchBody also narrows the history.
 type searchBody struct {
 	PersonBody
@@ -64,6 +76,7 @@ type Found struct {
 	RuleCodes    []ingest.RuleCode `json:"rule_codes,omitempty" doc:"Why the row was rejected; sentences in the list's protocol"`
 	Person       *FoundPerson      `json:"person,omitempty"`
 	Text         string            `json:"text,omitempty" doc:"As it was sent; only unmasked"`
+	Message      string            `json:"message,omitempty" doc:"ЕГИССО's own message from which the list was made, verbatim, with its measures; only unmasked"`
 
 	id      dispatch.NotificationID
 	startAt time.Time // of its list
@@ -118,12 +131,36 @@ func (s *Server) searchHistory(ctx context.Context, p journal.Principal, in *str
 	if len(ids) == 0 {
 		return &answer[SearchAnswer]{out}, nil
 	}
+	if unmasked {
+		if err := s.addMessages(ctx, out.Found); err != nil {
+			return nil, err
+		}
+	}
 	placed, err := s.historyOf(ctx, p, ids, since, journal.Query{From: in.Body.From, To: in.Body.To, Kinds: in.Body.Kinds})
 	if err != nil {
 		return nil, err
 	}
 	out.Items, err = s.historyEntries(ctx, p, placed)
 	return answerOf(out, err)
+}
+
+// addMessages adds the messages that lists of life events were made from.
+func (s *Server) addMessages(ctx context.Context, found []Found) error {
+	if s.doors.Lists == nil {
+		return nil
+	}
+	nos := make([]int64, 0, len(found))
+	for i := range found {
+		nos = append(nos, found[i].id.List())
+	}
+	messages, err := s.doors.Lists.FeedMessages(ctx, nos)
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		found[i].Message = string(messages[found[i].id.List()])
+	}
+	return nil
 }
 
 func (s *Server) searchNotifications(ctx context.Context, p journal.Principal, in *struct{ Body PersonBody }) (*answer[FoundAnswer], error) {
@@ -148,17 +185,13 @@ func (s *Server) searchNotifications(ctx context.Context, p journal.Principal, i
 // search finds what p may see of a person, and sets p's purpose. The look is in the journal before anything of it is shown.
 func (s *Server) search(ctx context.Context, p *journal.Principal, who PersonBody, unmasked bool) (FoundAnswer, error) {
 	out := FoundAnswer{Found: []Found{}}
-	if who.Purpose == nil {
-		return out, problem(CodePurpose)
-	}
-	if citizen.HoldsPersonal(who.Purpose.Reference) || strings.ContainsFunc(who.Purpose.Reference, unicode.IsControl) {
-		return out, invalid("body.purpose.reference", "expected a number of a document, not of a person")
+	if err := who.Purpose.give(p); err != nil {
+		return out, err
 	}
 	by, digests, err := s.personOf(who)
 	if err != nil {
 		return out, err
 	}
-	p.Purpose = journal.Purpose{Code: who.Purpose.Code, Reference: who.Purpose.Reference}
 	refs, err := citizen.LookupIndex(ctx, s.db, digests)
 	if err != nil {
 		return out, err

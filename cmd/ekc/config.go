@@ -12,7 +12,7 @@ import (
 type Config struct {
 	HTTP         HTTPConfig          `yaml:"http" doc:"The HTTP door: API, health, metrics."`
 	Database     DatabaseConfig      `yaml:"database" doc:"PostgreSQL 15 or newer."`
-	Kafka        KafkaConfig         `yaml:"kafka" doc:"The feed of lists. Read and checked; nothing uses it yet."`
+	Kafka        KafkaConfig         `yaml:"kafka" doc:"The feed of lists. Without brokers nothing is read."`
 	SMSC         []SMSCConfig        `yaml:"smsc" doc:"Accounts at SMS centres, one entry each."`
 	SIP          SIPConfig           `yaml:"sip" doc:"The telephone network. Read and checked; nothing uses it yet."`
 	Voice        VoiceConfig         `yaml:"voice" doc:"Text to speech. Read and checked; nothing uses it yet."`
@@ -64,8 +64,8 @@ type KafkaConfig struct {
 	TLS             *ClientTLS `yaml:"tls" doc:"TLS to the brokers; {} is TLS with the system's certificates."`
 	InsecureBecause string     `yaml:"insecure_because" doc:"Why the brokers are outside loopback without TLS."`
 	SASL            SASLConfig `yaml:"sasl" doc:"Who we are to the brokers."`
-	Group           string     `yaml:"group" default:"ekc" doc:"Consumer group."`
-	Topics          []string   `yaml:"topics" doc:"Topics to read; empty takes those of the catalogue's sources."`
+	Group           string     `yaml:"group" default:"ekc" doc:"Beginning of the names of consumer groups: each topic is read by a group of its own, this name, a dot and the topic's."`
+	Topics          []string   `yaml:"topics" doc:"Read only these topics of the catalogue's sources; empty reads all of them."`
 }
 
 // SASLConfig is a Kafka login.

@@ -38,11 +38,7 @@ func (r *configReader) check(c *Config) {
 		r.fault("http.upload_limit_mb", "expected 1 to 2048")
 	}
 	r.checkDatabase(c.Database)
-	for i, broker := range c.Kafka.Brokers {
-		r.address(fmt.Sprintf("kafka.brokers[%d]", i), broker)
-		r.needTLS("kafka", "brokers", broker, c.Kafka.TLS != nil, c.Kafka.InsecureBecause)
-	}
-	r.clientTLS("kafka.tls", c.Kafka.TLS)
+	r.checkKafka(c.Kafka)
 	r.checkLinks(c)
 	r.webAddress("asv.url", c.ASV.URL, "asv", c.ASV.InsecureBecause)
 	r.webAddress("auth.jwks", c.Auth.JWKS, "", "")

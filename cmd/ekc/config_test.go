@@ -158,6 +158,9 @@ func TestConfigDoorsOutsideLoopbackNeedTLSOrAReason(t *testing.T) {
 		"asv":                        {`asv: {url: "https://asv.example/"}`, true},
 		"kafka":                      {`kafka: {brokers: ["k.example:9092"]}`, false},
 		"kafka TLS":                  {`kafka: {brokers: ["k.example:9092"], tls: {}}`, true},
+		"kafka login":                {`kafka: {brokers: ["localhost:9092"], sasl: {mechanism: scram-sha-512, username: ekc, password: p}}`, true},
+		"kafka user alone":           {`kafka: {brokers: ["localhost:9092"], sasl: {username: ekc, password: p}}`, false},
+		"kafka without password":     {`kafka: {brokers: ["localhost:9092"], sasl: {mechanism: plain, username: ekc}}`, false},
 		"trunk":                      {`sip: {trunks: [{name: a, uri: "sip:x@pbx.example"}]}`, false},
 		"trunk sips":                 {`sip: {trunks: [{name: a, uri: "sips:x@pbx.example"}]}`, true},
 	} {

@@ -55,7 +55,7 @@ func TestHubChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	h := &hub{config: config, roles: roles{api: true, sms: true}, log: log, listener: listener, changeRules: quickRules}
+	h := &hub{config: config, roles: roles{api: true, feed: true, sms: true}, log: log, listener: listener, changeRules: quickRules}
 	if point, count, ok := strings.Cut(os.Getenv("EKC_TEST_KILL"), ":"); ok {
 		count, sleeps := strings.CutSuffix(count, ":stop")
 		n, _ := strconv.Atoi(count)

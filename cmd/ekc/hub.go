@@ -20,6 +20,7 @@ import (
 	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/dispatch/sms"
+	"ekc/egisso"
 	"ekc/inbound"
 	"ekc/ingest"
 	"ekc/journal"
@@ -80,6 +81,7 @@ type hub struct {
 	webhooks *webhook.Service
 	core     *dispatch.Core
 	register *inbound.Register
+	feed     *egisso.Feed // nil without brokers
 	pools    []dispatch.Pool
 	rules    *rules
 	state    *journal.StateFile
@@ -119,6 +121,9 @@ func (h *hub) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := h.makeFeed(); err != nil {
+		return err
+	}
 	server, err := h.server()
 	if err != nil {
 		return err
@@ -155,6 +160,9 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 	if h.roles.api {
 		parts.Go(func() error { return h.lists.Run(partsCtx) })
 		parts.Go(func() error { return h.webhooks.Run(partsCtx) })
+	}
+	if h.feed != nil {
+		parts.Go(func() error { return h.feed.Run(partsCtx) })
 	}
 	if h.roles.sms {
 		dispatch.EaseCollector()
@@ -326,6 +334,9 @@ func (h *hub) server() (*openapi.Server, error) {
 	if h.roles.sms {
 		server.Check("sending", func(context.Context) error { return h.sending.reason() })
 	}
+	if h.feed != nil {
+		server.Check("feed", h.feedReadiness)
+	}
 	return server, nil
 }
 
@@ -334,7 +345,8 @@ func (h *hub) office() *dispatch.Office {
 }
 
 func doors(office *dispatch.Office, lists *ingest.Service, watcher *catalog.Watcher) openapi.Doors {
-	return openapi.Doors{Lists: lists, Stops: office, Links: office, Contents: office, Gates: office, Catalog: watcher}
+	return openapi.Doors{Lists: lists, Stops: office, Links: office, Contents: office, Gates: office, Catalog: watcher,
+		Feed: feedLinks{egisso.Desk{DB: office.DB, Journal: office.Journal, Now: office.Now}}}
 }
 
 // processName is unique to this process and says where it runs.

@@ -36,7 +36,7 @@ func TestAlertsAndStatusNameSectionsOfTheRunbookThatAreThere(t *testing.T) {
 	if n := strings.Count(alerts, "- alert:"); n == 0 || n != len(named) {
 		t.Errorf("%d alerts name %d sections", n, len(named))
 	}
-	named = append(named, regexp.MustCompile(`Section: "([a-z-]+)"`).FindAllStringSubmatch(readFile(t, "cmd", "ekc", "status.go"), -1)...)
+	named = append(named, regexp.MustCompile(`Section: "([a-z-]+)"`).FindAllStringSubmatch(readFile(t, "cmd", "ekc", "status.go")+readFile(t, "cmd", "ekc", "feed.go"), -1)...)
 	named = append(named, regexp.MustCompile(`operation\.md#([a-z-]+)`).FindAllStringSubmatch(readFile(t, "cmd", "ekc", "shut_gate.go"), -1)...)
 	for _, m := range named {
 		if !sections[m[1]] {
@@ -53,6 +53,7 @@ func TestAlertsWatchMetricsThatExist(t *testing.T) {
 	ingest.New(ingest.Config{Metrics: registry})
 	egisso.NewPublisher(egisso.PublisherConfig{Metrics: registry})
 	webhook.New(webhook.Config{Metrics: registry})
+	egisso.NewFeed(egisso.FeedConfig{Metrics: registry})
 	described := make(chan *prometheus.Desc, 1000)
 	registry.Describe(described)
 	close(described)

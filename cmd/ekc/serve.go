@@ -14,8 +14,8 @@ func (a *app) serveCommand() *cobra.Command {
 doors finish for drain_timeout, and ends. A second signal ends it at once. Any number of processes may run on one database: each pool of
 links is held by one of them, the others stand by. A database that is away is waited for.
 
-Roles: api is HTTP and the checking of lists, sms the links to SMS centres and the registering of what citizens write over them; feed,
-voice and inbound have nothing to do yet. Every process answers /healthz, /readyz and /metrics.`,
+Roles: api is HTTP and the checking of lists, feed the reading of Kafka's topics, sms the links to SMS centres and the registering of what
+citizens write over them; voice and inbound have nothing to do yet. Every process answers /healthz, /readyz and /metrics.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			performs, err := parseRoles(names)
 			if err != nil {

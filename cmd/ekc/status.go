@@ -134,6 +134,10 @@ func (s *situation) judgeLinks() {
 	}
 	people, lists := s.waiting()
 	for _, l := range s.Links {
+		if l.Kind == "kafka" {
+			s.judgeTopic(l)
+			continue
+		}
 		if l.State == "up" {
 			continue
 		}

@@ -34,12 +34,13 @@ func Told(e *journal.Entry) (state State, ok bool) {
 type RowRef struct {
 	ID         NotificationID
 	RowNo      int32 // in the whole list
+	Part       int32
 	Segments   int16
 	ExternalID string
 	InformBy   *time.Time
 }
 
-const rowRefsSQL = `SELECT id, row_no, segments, external_id, inform_by FROM notifications WHERE id = ANY ($1) ORDER BY id`
+const rowRefsSQL = `SELECT id, row_no, part, segments, external_id, inform_by FROM notifications WHERE id = ANY ($1) ORDER BY id`
 
 // RowsOf reads what notifications are called by their senders, in the order of their ids.
 func RowsOf(ctx context.Context, db *pgxpool.Pool, ids []NotificationID) ([]RowRef, error) {
@@ -52,7 +53,7 @@ func RowsOf(ctx context.Context, db *pgxpool.Pool, ids []NotificationID) ([]RowR
 	}
 	refs := make([]RowRef, 0, len(ids))
 	var r RowRef
-	_, err = pgx.ForEachRow(rows, []any{(*int64)(&r.ID), &r.RowNo, &r.Segments, &r.ExternalID, &r.InformBy}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{(*int64)(&r.ID), &r.RowNo, &r.Part, &r.Segments, &r.ExternalID, &r.InformBy}, func() error {
 		refs = append(refs, r)
 		r.InformBy = nil
 		return nil

@@ -1,6 +1,7 @@
 package egisso
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/segmentio/kafka-go"
 
 	"ekc/catalog"
@@ -136,39 +138,63 @@ func (w *world) await(what string, ok func() bool) {
 	}
 }
 
-// load brings a list as if a source had sent it, with so many good rows and as many bad ones.
+// load brings a list of a source by the feed, with so many good rows and as many bad ones after them.
 func (w *world) load(source string, good, bad int) *ingest.List {
 	w.t.Helper()
-	var file strings.Builder
-	file.WriteString("Телефон;ФИО;СНИЛС;Текст;Внешний номер\n")
+	rows := make([]ingest.InputRow, 0, good+bad)
 	for i := range good {
-		snils := ""
-		if i == 0 {
-			snils = canarySNILS
-		}
-		fmt.Fprintf(&file, "903%07d;%s;%s;МСЭ: приём назначен.;good-%d\n", i, canaryName, snils, i+1)
+		rows = append(rows, ingest.InputRow{ExternalID: fmt.Sprintf("good-%d", i+1), Phone: fmt.Sprintf("903%07d", i), FamilyName: canaryName, Text: "МСЭ: приём назначен."})
 	}
+	rows[0].SNILS = canarySNILS
 	for i := range bad {
-		fmt.Fprintf(&file, "%s;%s;;МСЭ: приём назначен.;bad-%d\n", canaryPhone, canaryName, i+1)
+		rows = append(rows, ingest.InputRow{ExternalID: fmt.Sprintf("bad-%d", i+1), Phone: canaryPhone, FamilyName: canaryName, Text: "МСЭ: приём назначен."})
 	}
-	var id uuid.UUID
-	ref, err := w.lists.Submit(w.t.Context(), loader, ingest.Header{Name: "Список", Again: true, LegalBasis: &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление", Date: "2020-12-03"},
-		OrderedBy: "Приказ"}, strings.NewReader(file.String()))
+	id := uuid.New()
+	parts := (len(rows)-1)/ingest.PartRows + 1
+	no := 0
+	for some := range slices.Chunk(rows, ingest.PartRows) {
+		no++
+		part := ingest.FeedPart{Principal: loader, ListID: id, Part: no, Parts: parts, Rows: some, Digest: [32]byte{1}, HeaderDigest: [32]byte{2},
+			Header: ingest.Header{Name: "Список", Source: source, LegalBasis: &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление", Date: "2020-12-03"}, OrderedBy: "Приказ"}}
+		part.Principal.Agency, part.Principal.Source = w.agency(source), source
+		fates, err := w.lists.TakeParts(w.t.Context(), []ingest.FeedPart{part})
+		if err != nil || fates[0] != nil {
+			w.t.Fatal(fates, err)
+		}
+	}
+	return w.checked(id)
+}
+
+// upload brings a list of one row by hand.
+func (w *world) upload() *ingest.List {
+	w.t.Helper()
+	person := journal.Principal{Account: "loader", Agency: participant, Roles: []journal.Role{journal.RoleListLoader}}
+	ref, err := w.lists.Submit(w.t.Context(), person, ingest.Header{Name: "Список", LegalBasis: &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление", Date: "2020-12-03"},
+		OrderedBy: "Приказ"}, strings.NewReader("Телефон;Текст\n9031234567;МСЭ: приём назначен.\n"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	id = ref.ID
-	if _, err := w.db.Exec(w.t.Context(), `UPDATE lists SET kind = 'feed', source = $2 WHERE id = $1`, id, source); err != nil {
-		w.t.Fatal(err)
-	}
-	l := w.get(id)
+	return w.checked(ref.ID)
+}
+
+func (w *world) checked(id uuid.UUID) (l *ingest.List) {
+	w.t.Helper()
 	w.await("the list is checked", func() bool { l = w.get(id); return l.State != ingest.Receiving && l.State != ingest.Checking })
 	return l
 }
 
+// agency is whose lists a source brings.
+func (w *world) agency(source string) string {
+	entry, ok := w.catalog.Source(source, time.Now())
+	if !ok {
+		w.t.Fatalf("no source %s", source)
+	}
+	return entry.Agencies[0]
+}
+
 func (w *world) get(id uuid.UUID) *ingest.List {
 	w.t.Helper()
-	l, err := w.lists.Get(w.t.Context(), loader, id)
+	l, err := w.lists.Get(w.t.Context(), journal.System("test"), id)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -177,7 +203,7 @@ func (w *world) get(id uuid.UUID) *ingest.List {
 
 func (w *world) start(l *ingest.List) {
 	w.t.Helper()
-	approver := journal.Principal{Account: "approver", Agency: participant, Roles: []journal.Role{journal.RoleListApprover}}
+	approver := journal.Principal{Account: "approver", Agency: l.Agency, Roles: []journal.Role{journal.RoleListApprover}}
 	if _, err := w.lists.Approve(w.t.Context(), approver, l.ID, ingest.Expected{Accepted: l.Accepted, Digest: l.DigestString()}, time.Time{}); err != nil {
 		w.t.Fatal(err)
 	}
@@ -274,13 +300,29 @@ func TestSourceHearsOfItsListAndNothingPersonal(t *testing.T) {
 	var out topicLog
 	w.publish(&out)
 	l := w.load("mse", 3, 2)
-	upload := w.load("upload", 1, 0)
+	upload := w.upload()
 	w.start(l)
 	w.start(upload)
 	w.ends(upload, 1, 1, dispatch.Delivered)
 	w.ends(l, 1, 3, dispatch.Delivered)
 	w.await("everything is told", func() bool { return hear(t, out.all()).complete(l, 3) })
+	schemas := compiled(t)
 	for _, r := range out.all() {
+		var e struct {
+			Type string
+			Data json.RawMessage
+		}
+		err := json.Unmarshal(r.Value, &e)
+		var data any
+		if err == nil {
+			data, err = jsonschema.UnmarshalJSON(bytes.NewReader(e.Data))
+		}
+		if err == nil {
+			err = schemas[e.Type].Validate(data)
+		}
+		if err != nil || len(r.Value) > MaxMessage {
+			t.Errorf("not by the contract: %v: %s", err, r.Value)
+		}
 		want := StatusTopic
 		if strings.Contains(string(r.Value), `"type":"`+ingest.EventProtocol) {
 			want = ProtocolTopic

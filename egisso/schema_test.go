@@ -182,7 +182,7 @@ func outgoing() map[string][2]any {
 		ingest.EventStatus: {ingest.Status{ListID: id, ExternalID: "A-1", NotificationID: "12-34", Part: 1, Row: 2, Sequence: 3, State: "delivered", Final: true, Informed: true,
 			InTerm: "in_term", Reason: "busy", Code: "486", Channel: "sms", Attempt: 1, Segments: 2, OccurredAt: at, WaitingUntil: &at, PossibleDuplicate: true},
 			ingest.Status{ListID: id, State: "cancelled", InTerm: "no_term", OccurredAt: at}},
-		ingest.EventSummary: {ingest.Summary{ListID: id, State: "completed", Rows: 3, Accepted: 2, Rejected: 1, Counts: map[string]int{"delivered": 2}, Informed: 2, OccurredAt: at}, ingest.Summary{ListID: id, State: "cancelled", Counts: map[string]int{}, OccurredAt: at}},
+		ingest.EventSummary: {ingest.Summary{ListID: id, State: "completed", Rows: 3, Accepted: 2, Rejected: 1, Counts: map[string]int{"delivered": 2}, Informed: 2, Reason: "too_late", OccurredAt: at}, ingest.Summary{ListID: id, State: "cancelled", Counts: map[string]int{}, OccurredAt: at}},
 		ingest.EventReply:   {ingest.Reply{ListID: id, ExternalID: "A-1", Kind: "answer", Question: "visit", Value: "2", OccurredAt: at}, ingest.Reply{ListID: id, Kind: "opt_out", OccurredAt: at}},
 		ingest.EventProtocol: {ingest.ProtocolPage{Page: 1, Pages: 2, Protocol: ingest.Protocol{PackageID: id, PackageType: "ekc.list", PackageStatus: 3, State: ingest.Rejected,
 			StateReason: "x", ReceivingTime: at, FinishProcessTime: &at, RecordNum: 2, RecordNumSuccess: 1, RecordNumWarning: 1, RecordNumSkipped: 1, Segments: 2, Next: 7,

@@ -57,6 +57,7 @@ type Summary struct {
 	Skipped    int            `json:"skipped"` // taken by an earlier list
 	Counts     map[string]int `json:"counts"`  // notifications by state
 	Informed   int            `json:"informed"`
+	Reason     string         `json:"reason,omitempty"` // too_late: the answer to a cancel of a list that had ended
 	OccurredAt time.Time      `json:"occurred_at"`
 }
 
@@ -76,7 +77,7 @@ const ReplyOptOut = "opt_out"
 // SourceOf is the catalogue's entry of the source of a list that came by its topics; ok is false for any other list. A source that has
 // ended hears of its lists by the entry that was in force when they came.
 func (s *Service) SourceOf(l *List) (source *catalog.Source, ok bool) {
-	if l.Kind != kindFeed && l.Kind != KindExpress {
+	if !l.byFeed {
 		return nil, false
 	}
 	c := s.cfg.Catalog()
@@ -87,7 +88,10 @@ func (s *Service) SourceOf(l *List) (source *catalog.Source, ok bool) {
 }
 
 var reportKinds = []journal.Kind{journal.ListChecked, journal.ListRejected, journal.ListCompleted, journal.ListCancelled, journal.ListRefused,
-	journal.Attempt, journal.Outcome, journal.OptOut}
+	journal.Attempt, journal.Outcome, journal.OptOut, journal.RecallTooLate}
+
+// reasonTooLate answers a cancel of what had left or ended: beside the state it is in, whose sequence stays what it was.
+const reasonTooLate = "too_late"
 
 // Reports reads at most limit positions of the journal beginning with from, and returns what the senders of the lists that are wanted are
 // told by them, in the order of the positions, and the position to go on from; it is from itself when there is nothing new.
@@ -118,7 +122,8 @@ type reporting struct {
 	wanted  func(*List) bool
 	rows    []dispatch.RowRef // by id
 	doubted map[dispatch.NotificationID]int16
-	wait    time.Duration // of what is uncertain
+	late    map[dispatch.NotificationID]*dispatch.Status // taken back too late
+	wait    time.Duration                                // of what is uncertain
 	reports []Report
 }
 
@@ -151,27 +156,41 @@ func (r *reporting) readRows(ctx context.Context, entries []journal.Placed) (err
 	if rules, err := r.s.cfg.Catalog().Rules(r.s.cfg.Now()); err == nil {
 		r.wait = rules.UncertainWait
 	}
-	var ids, again []dispatch.NotificationID
+	var ids, again, late []dispatch.NotificationID
 	since := r.s.cfg.Now()
 	for i := range entries {
 		e := &entries[i].Entry
-		l := r.lists[e.ListNo]
-		if _, told := dispatch.Told(e); !told || l == nil {
+		l, id := r.lists[e.ListNo], dispatch.NotificationID(e.Notification)
+		_, told := dispatch.Told(e)
+		switch {
+		case l == nil:
+			continue
+		case told:
+			ids = append(ids, id)
+		case e.Kind == journal.RecallTooLate && id != 0:
+			late = append(late, id)
+		default:
 			continue
 		}
-		ids = append(ids, dispatch.NotificationID(e.Notification))
 		if e.Attempt > 1 {
-			again = append(again, dispatch.NotificationID(e.Notification))
-			if l.CreatedAt.Before(since) {
-				since = l.CreatedAt
-			}
+			again = append(again, id)
+		}
+		if l.CreatedAt.Before(since) {
+			since = l.CreatedAt
 		}
 	}
 	slices.Sort(ids)
 	if r.rows, err = dispatch.RowsOf(ctx, r.s.cfg.DB, slices.Compact(ids)); err != nil {
 		return err
 	}
-	r.doubted, err = dispatch.Doubted(ctx, r.s.cfg.DB, again, since)
+	if r.doubted, err = dispatch.Doubted(ctx, r.s.cfg.DB, again, since); err != nil {
+		return err
+	}
+	statuses, err := dispatch.ReadStatus(ctx, r.s.cfg.DB, late, since)
+	r.late = make(map[dispatch.NotificationID]*dispatch.Status, len(statuses))
+	for i := range statuses {
+		r.late[statuses[i].ID] = &statuses[i]
+	}
 	return err
 }
 
@@ -206,6 +225,10 @@ func (r *reporting) entry(ctx context.Context, p *journal.Placed) error {
 			return err
 		}
 		report.Summary = summary
+	case journal.RecallTooLate:
+		if err := r.tooLate(ctx, l, e, &report); err != nil || report.Status == nil && report.Summary == nil {
+			return err
+		}
 	default:
 		if report.Status = r.status(l, e); report.Status == nil {
 			return nil
@@ -225,7 +248,7 @@ func (r *reporting) status(l *List, e *journal.Entry) *Status {
 	if row == nil {
 		return nil
 	}
-	part, place := l.place(1, int(row.RowNo))
+	part, place := l.place(int(row.Part), int(row.RowNo))
 	st := &Status{ListID: l.ID, ExternalID: row.ExternalID, NotificationID: id.String(), Part: part, Row: place, Sequence: e.Sequence, State: state.String(), Final: state.Final(), Informed: state == dispatch.Delivered, InTerm: string(dispatch.TermOf(state, e.At, row.InformBy, e.At)),
 		Reason: e.Reason, Code: e.Code, Channel: e.Channel, Attempt: e.Attempt, Segments: int(row.Segments), OccurredAt: e.At.UTC()}
 	if first, ok := r.doubted[id]; ok && int(first) < e.Attempt {
@@ -236,6 +259,32 @@ func (r *reporting) status(l *List, e *journal.Entry) *Status {
 		st.WaitingUntil = &until
 	}
 	return st
+}
+
+// tooLate answers a cancel: of a row by the state it is in by now, of a list by its summary.
+func (r *reporting) tooLate(ctx context.Context, l *List, e *journal.Entry, report *Report) (err error) {
+	if e.Notification == 0 {
+		if state := State(e.State); state == Completed || state == Cancelled || state == Refused {
+			if report.Summary, err = r.summary(ctx, l, e); err == nil {
+				report.Summary.Reason = reasonTooLate
+			}
+		}
+		return err
+	}
+	known := r.late[dispatch.NotificationID(e.Notification)]
+	if known == nil {
+		return nil
+	}
+	state := known.State
+	if state == dispatch.Pending { // it is on the wire
+		state = dispatch.Uncertain
+	}
+	part, place := l.place(int(known.Part), int(known.RowNo))
+	report.Status = &Status{ListID: l.ID, ExternalID: known.ExternalID, NotificationID: known.ID.String(), Part: part, Row: place, Sequence: int(known.Sequence),
+		State: state.String(), Final: state.Final(), Informed: state == dispatch.Delivered, InTerm: string(dispatch.TermOf(state, known.At, known.InformBy, e.At)),
+		Reason: reasonTooLate, Code: known.Code, Channel: known.Channel, Attempt: int(known.Attempt), Segments: int(known.Segments), OccurredAt: e.At.UTC(),
+		PossibleDuplicate: known.Possible}
+	return nil
 }
 
 // summary counts by the counters, which had seen the end of every row when they wrote the entry. Receipts that came since have moved a

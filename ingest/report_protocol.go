@@ -76,16 +76,10 @@ func (s *Service) packRecords(ctx context.Context, l *List, most int, take func(
 	}
 }
 
-// kindFeed is a list that came in parts.
-const kindFeed = "feed"
-
-// partRows is how many rows a part may have; the row of a list that came in parts is (part-1)*partRows + its place in the part.
-const partRows = 1000
-
 // place is where a row of the list stands in the terms of its sender: the part, and the place in it from 1.
 func (l *List) place(part, row int) (int, int) {
-	if l.Kind != kindFeed {
+	if l.Kind != KindFeed {
 		return part, row
 	}
-	return (row-1)/partRows + 1, (row-1)%partRows + 1
+	return (row-1)/PartRows + 1, (row-1)%PartRows + 1
 }

@@ -261,7 +261,7 @@ func TestProtocolPagesHoldEveryRowOnceAndFit(t *testing.T) {
 
 func TestRowsOfPartsAreNamedByTheirPlace(t *testing.T) {
 	t.Parallel()
-	l := List{Kind: kindFeed}
+	l := List{Kind: KindFeed}
 	for row, want := range map[int][2]int{1: {1, 1}, 1000: {1, 1000}, 1001: {2, 1}, 2500: {3, 500}} {
 		if part, place := l.place(1, row); part != want[0] || place != want[1] {
 			t.Errorf("row %d: part %d, row %d", row, part, place)
@@ -301,5 +301,39 @@ func TestOptOutIsToldToTheSourcesOfThePhone(t *testing.T) {
 	}
 	if other, _, err := h.Reports(t.Context(), from, 100, func(l *List) bool { return l.ID == uuid.Nil }); err != nil || len(other) != 0 {
 		t.Errorf("not wanted: %+v, %v", other, err)
+	}
+}
+
+// What is taken back after it has left is answered: a row by the state it is in, a list by its summary again; neither is a new change.
+func TestCancelThatComesTooLateIsAnswered(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	l := h.approve(h.load(listHeader(), goodFile))
+	h.write(change(journal.Outcome, l, 1, 2, dispatch.Accepted, dispatch.Delivered))
+	if _, err := h.db.Exec(t.Context(), `INSERT INTO outcomes (id, at, entry, state, sequence, attempt) VALUES ($1, $2, 1, $3, 2, 1)`,
+		int64(dispatch.MakeID(l.No, 1)), noon, int16(dispatch.Delivered)); err != nil {
+		t.Fatal(err)
+	}
+	_, from := h.reports(0, 100)
+	tooLate := func(ordinal int32, state State) journal.Entry {
+		e := journal.Entry{Kind: journal.RecallTooLate, At: noon.Add(time.Minute), Agency: l.Agency, ListNo: l.No, State: string(state), Reason: "death"}
+		if ordinal > 0 {
+			e.Notification = int64(dispatch.MakeID(l.No, ordinal))
+		}
+		return e
+	}
+	h.write(tooLate(1, ""), tooLate(2, ""), tooLate(0, Completed), tooLate(0, Rejected))
+	got, _ := h.reports(from, 100)
+	if len(got) != 3 || got[0].Status == nil || got[1].Status == nil || got[2].Summary == nil {
+		t.Fatalf("%+v", got)
+	}
+	if st := got[0].Status; st.State != "delivered" || st.Sequence != 2 || st.Reason != "too_late" || !st.Informed || !st.OccurredAt.Equal(noon.Add(time.Minute)) {
+		t.Errorf("told before: %+v", st)
+	}
+	if st := got[1].Status; st.State != "uncertain" || st.Final || st.Reason != "too_late" {
+		t.Errorf("on the wire: %+v", st)
+	}
+	if s := got[2].Summary; s.State != "completed" || s.Reason != "too_late" || s.Accepted != 3 {
+		t.Errorf("the list: %+v", s)
 	}
 }

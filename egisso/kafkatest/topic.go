@@ -63,7 +63,7 @@ func (b *Broker) Produce(t testing.TB, topic string, messages ...kafka.Message) 
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
 	w := &kafka.Writer{Addr: kafka.TCP(b.Addr()), Topic: topic, Transport: transport, Balancer: kafka.Murmur2Balancer{Consistent: true},
-		RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd, BatchBytes: 64 << 20, BatchTimeout: time.Millisecond}
+		RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd, BatchBytes: 256 << 20, BatchTimeout: time.Millisecond}
 	defer w.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()

@@ -97,6 +97,7 @@ type message struct {
 	Headers       []Header
 	Transactional bool // written inside a transaction, whether or not that was committed
 	Control       bool // the end of a transaction, no message
+	TooLarge      bool // nothing but its place is known: the batch it lies in unpacks to more than unpackedMost
 }
 
 func (m *message) size() int {
@@ -162,6 +163,10 @@ func (c *Client) fetch(ctx context.Context, topic string, partition int, offset 
 	})
 	if err == nil {
 		err = r.Error
+	}
+	if errors.Is(err, errUnpacked) {
+		f.messages, f.next, f.end = []message{{Partition: partition, Offset: offset, At: time.Unix(0, 0), TooLarge: true}}, offset+1, offset+1
+		return f, nil
 	}
 	if err != nil {
 		return f, err

@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"ekc/egisso/kafkatest"
 )
@@ -294,5 +296,44 @@ func TestAFetchTakesALargeMessageWhole(t *testing.T) {
 	}
 	if !bytes.Equal(second.Value, large) || len(second.Headers) != 1 || string(second.Headers[0].Value) != "v" {
 		t.Error("the large message came otherwise than it was sent")
+	}
+}
+
+func TestMessagesThatRetentionTookAreToldOf(t *testing.T) {
+	t.Parallel()
+	broker := kafkatest.New(t)
+	topic, group := broker.Topic(t, "retention", 1), kafkatest.Name("group")
+	stored := newStore()
+	handle := func(_ context.Context, m []message) error { stored.put(m); return nil }
+	brokers := Brokers{Addrs: []string{broker.Addr()}}
+	broker.Produce(t, topic, numbered(0, 5)...)
+	first := startReader(t, brokers, topic, group, handle)
+	eventually(t, "the first five are read", func() bool { return broker.Committed(t, group, topic, 1)[0] == 5 })
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	broker.Produce(t, topic, numbered(5, 5)...)
+	deleteBefore(t, broker, topic, 8)
+	second := startReader(t, brokers, topic, group, handle)
+	eventually(t, "what is left is read", func() bool { return stored.count() == 7 })
+	if s := second.gauge.status(); s.Fault != FaultLost {
+		t.Errorf("fault %q, want %q", s.Fault, FaultLost)
+	}
+}
+
+// deleteBefore takes the first messages of partition 0 away, as retention does.
+func deleteBefore(t *testing.T, broker *kafkatest.Broker, topic string, offset int64) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r := kmsg.NewPtrDeleteRecordsRequest()
+	r.TimeoutMillis = 10_000
+	r.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: topic, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: offset}}}}
+	answer, err := r.RequestWith(t.Context(), client)
+	if err != nil || answer.Topics[0].Partitions[0].ErrorCode != 0 {
+		t.Fatalf("delete records: %v %+v", err, answer)
 	}
 }

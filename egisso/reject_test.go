@@ -135,3 +135,22 @@ func TestARejectedTopicThatComesLaterGetsWhatWaits(t *testing.T) {
 		t.Errorf("%d messages told of 40", n)
 	}
 }
+
+func TestABatchThatUnpacksWithoutEndIsRefusedAndPassed(t *testing.T) {
+	t.Parallel()
+	broker := kafkatest.New(t)
+	topic := broker.Topic(t, "bomb", 1)
+	w := newFeedWorld(t, broker, postgrestest.New(t), feedSource("egisso", topic))
+	broker.Produce(t, topic, partMessage(uuid.New(), 1, 1, "1"))
+	broker.Produce(t, topic, kafka.Message{Value: make([]byte, 2*unpackedMost)}) // some kilobytes in the topic
+	broker.Produce(t, topic, partMessage(uuid.New(), 1, 1, "1"))
+	w.start("first")
+	eventually(t, "the topic is read to its end", func() bool { return broker.Committed(t, w.config.Group+"."+topic, topic, 1)[0] == 3 })
+	var code string
+	if err := w.db.QueryRow(t.Context(), `SELECT code FROM feed_rejected WHERE offset_no = 1`).Scan(&code); err != nil || code != "unpacks_too_large" {
+		t.Errorf("%q, %v", code, err)
+	}
+	if n := w.lists.count(); n != 2 {
+		t.Errorf("%d parts are stored, want the one before and the one behind", n)
+	}
+}

@@ -110,6 +110,10 @@ func (t *taking) take(m *message) error {
 		}
 		return nil
 	}
+	if m.TooLarge {
+		t.refuse(m, "unpacks_too_large", fmt.Sprintf("Сообщение не прочитано: пакет, в котором оно лежит, распаковывается больше чем в %d МиБ. Отправьте его в пакетах поменьше.", unpackedMost>>20))
+		return nil
+	}
 	now := t.feed.Now()
 	parsed, err := Parse(m.Headers, m.Value, now)
 	if t.refusedBy(m, err) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func (b *Broker) Produce(t testing.TB, topic string, messages ...kafka.Message) 
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
 	w := &kafka.Writer{Addr: kafka.TCP(b.Addr()), Topic: topic, Transport: transport, Balancer: kafka.Murmur2Balancer{Consistent: true},
-		RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd, BatchBytes: 64 << 20, BatchTimeout: time.Millisecond}
+		RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd, BatchBytes: 256 << 20, BatchTimeout: time.Millisecond}
 	defer w.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
@@ -132,12 +133,20 @@ func (b *Broker) Committed(t testing.TB, group, topic string, partitions int) ma
 		asked[i] = i
 	}
 	client := b.client()
-	r, err := client.OffsetFetch(t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: asked}})
-	if err == nil {
-		err = r.Error
-	}
-	if err != nil {
-		t.Fatalf("committed offsets of %s: %v", group, err)
+	defer client.Transport.(*kafka.Transport).CloseIdleConnections()
+	var r *kafka.OffsetFetchResponse
+	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
+		var err error
+		if r, err = client.OffsetFetch(t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: asked}}); err == nil {
+			err = r.Error
+		}
+		if err == nil {
+			break
+		}
+		code, ok := errors.AsType[kafka.Error](err) // a new broker has no coordinator of groups yet
+		if !ok || !code.Temporary() && code != kafka.NotCoordinatorForGroup || time.Now().After(deadline) {
+			t.Fatalf("committed offsets of %s: %v", group, err)
+		}
 	}
 	offsets := make(map[int]int64)
 	for _, p := range r.Topics[topic] {
@@ -149,7 +158,9 @@ func (b *Broker) Committed(t testing.TB, group, topic string, partitions int) ma
 // Deny forbids the user of the SASL listener everything with a topic.
 func (b *Broker) Deny(t testing.TB, topic string) {
 	t.Helper()
-	r, err := b.client().CreateACLs(t.Context(), &kafka.CreateACLsRequest{ACLs: []kafka.ACLEntry{{
+	client := b.client()
+	defer client.Transport.(*kafka.Transport).CloseIdleConnections()
+	r, err := client.CreateACLs(t.Context(), &kafka.CreateACLsRequest{ACLs: []kafka.ACLEntry{{
 		ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ResourcePatternType: kafka.PatternTypeLiteral,
 		Principal: "User:" + Username, Host: "*", Operation: kafka.ACLOperationTypeAll, PermissionType: kafka.ACLPermissionTypeDeny,
 	}}})

@@ -8,11 +8,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// Codes of faults between the messages of a list, which nobody message shows alone. The first two are those of admission.
+// Codes of faults between the messages of a list, which no message shows alone. They are those of admission.
 const (
 	CodeHeaderDiffers = "header_differs"
 	CodePartDiffers   = "part_differs"
-	CodePartMissing   = "part_missing"
 )
 
 // Linter holds messages against the contract as the feed does, without a server: each by itself, and the parts of a list with each other. What

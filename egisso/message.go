@@ -29,7 +29,7 @@ const (
 	MaxRows      = 1000      // of a part; a row's number in its list is (part-1)*MaxRows + its place
 	MaxParts     = 10_000
 	MaxEventRows = 100 // of a list of single events, which is one part
-	MaxRecalled  = 10_000
+	MaxRecalled  = 1000 // rows of a cancel
 )
 
 // Message is a message that keeps the contract. In JSON it is a Part or a Cancel; what XML comes to is beside its fields.

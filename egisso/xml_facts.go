@@ -199,7 +199,7 @@ func (p *FactsPackage) message(m *Message) {
 		}
 	}
 	for _, reason := range cancelReasons {
-		if ids := byReason[reason]; len(ids) > 0 {
+		for ids := range slices.Chunk(byReason[reason], MaxRecalled) {
 			m.Recalls = append(m.Recalls, Cancel{ExternalIDs: ids, Reason: reason, OccurredAt: m.Time})
 		}
 	}

@@ -28,7 +28,7 @@ const (
 	MaxMessage   = 900 << 10 // bytes of a JSON message as it comes out of the topic, uncompressed
 	MaxRows      = 1000      // of a part; a row's number in its list is (part-1)*MaxRows + its place
 	MaxParts     = 10_000
-	MaxEventRows = 100 // of a list of single events, which is one part
+	MaxEventRows = 100  // of a list of single events, which is one part
 	MaxRecalled  = 1000 // rows of a cancel
 )
 

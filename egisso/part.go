@@ -422,7 +422,11 @@ func (d *decoder) data(v *jsonValue) map[string]string {
 
 // numberText is a number as a person writes it: 14506,5.
 func numberText(v *jsonValue) string {
-	return strings.Replace(strconv.FormatFloat(v.float(), 'f', -1, 64), ".", ",", 1)
+	f := v.float()
+	if f == 0 {
+		return "0" // of -0 too
+	}
+	return strings.Replace(strconv.FormatFloat(f, 'f', -1, 64), ".", ",", 1)
 }
 
 // ext reads what is kept for the sender.
@@ -491,7 +495,7 @@ func (d *decoder) cancel(v *jsonValue) *Cancel {
 	return c
 }
 
-// String masks nothing because it says nothing of persons.
+// String names the part; what its rows say is never printed.
 func (p *Part) String() string {
 	return fmt.Sprintf("part %d of %d of list %s", p.Part, p.Parts, p.ListID)
 }

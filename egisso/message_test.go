@@ -43,7 +43,7 @@ func TestPartIsReadWhole(t *testing.T) {
 		"rows":[{"external_id":"A-1","phone":"+79030000001","phones":["89030000002"],"snils":"00000100002","family_name":"О","first_name":"Ян","patronymic":null,
 			"birth_date":"1966-01-02","oktmo":"45000000","life_event":"LE-04","event_date":"2026-12-05","measure":"M-006","language":"ru","template":"S-21",
 			"channels":["sms"],"valid_until":"2026-12-30T10:00:00Z","not_before":"2026-12-02","inform_by":"2026-12-20",
-			"data":{"Сумма":14506.50,"Лет":60,"Льгота":true,"Надбавка":false,"Имя":"Ян","Пусто":null},"ext":{"b":1,"a":[2]}},
+			"data":{"Сумма":14506.50,"Лет":60,"Долг":-0.0,"Много":1e15,"Льгота":true,"Надбавка":false,"Имя":"Ян","Пусто":null},"ext":{"b":1,"a":[2]}},
 			{"external_id":"A-2","text":"СФР: выплата назначена."}]}`))
 	p := m.Part
 	if m.ID != "m-1" || m.Source != "0001.000001" || m.Type != TypePart || !m.Time.Equal(time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC)) || m.Cancel != nil {
@@ -58,7 +58,7 @@ func TestPartIsReadWhole(t *testing.T) {
 	want := ingest.InputRow{ExternalID: "A-1", Phone: "+79030000001", Phones: []string{"89030000002"}, SNILS: "00000100002", FamilyName: "О", FirstName: "Ян",
 		BirthDate: "1966-01-02", OKTMO: "45000000", LifeEvent: "LE-04", EventDate: "2026-12-05", Measure: "M-006", Language: "ru", Template: "S-21",
 		Channels: []string{"sms"}, ValidUntil: "2026-12-30T10:00:00Z", NotBefore: "2026-12-02", InformBy: "2026-12-20",
-		Data: map[string]string{"Сумма": "14506,5", "Лет": "60", "Льгота": "да", "Надбавка": "нет", "Имя": "Ян"}, Ext: []byte(`{"a":[2],"b":1}`)}
+		Data: map[string]string{"Сумма": "14506,5", "Лет": "60", "Долг": "0", "Много": "1000000000000000", "Льгота": "да", "Надбавка": "нет", "Имя": "Ян"}, Ext: []byte(`{"a":[2],"b":1}`)}
 	if got := fmt.Sprintf("%+v", p.Rows[0]); got != fmt.Sprintf("%+v", want) || p.Rows[1].Text != "СФР: выплата назначена." || p.Row(1) != 1002 {
 		t.Errorf("%s\n%+v", got, want)
 	}
@@ -206,7 +206,7 @@ func TestEveryFaultOfAMessageIsTold(t *testing.T) {
 	if !errors.As(err, &p) || len(p.Others) != 4 {
 		t.Fatalf("%+v", err)
 	}
-	if p.Others[3].Row != 3 || p.Others[3].Detail != "Строка 3, поле external_id: Поле обязательно: это имя строки во всех ответах." {
+	if p.Others[3].Row != 3 || p.Others[3].Detail != "Строка 3, поле external_id: Обязательно: это имя строки во всех ответах." {
 		t.Errorf("%+v", p.Others[3])
 	}
 	many := bytes.TrimSuffix(bytes.Repeat([]byte(`{},`), MaxRows), []byte(","))

@@ -3,6 +3,7 @@ package egisso
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -85,8 +86,8 @@ func TestLifeEventIsStaleAfterTheEndOfItsLastDay(t *testing.T) {
 func TestBothDialectsOfFactsComeToTheSame(t *testing.T) {
 	t.Parallel()
 	one, two := mustParseXML(t, xmlGolden(t, "facts-1x.xml")), mustParseXML(t, xmlGolden(t, "facts-2x.xml"))
-	if a, b := fmt.Sprintf("%+v %+v", one.Part, one.Recalls), fmt.Sprintf("%+v %+v", two.Part, two.Recalls); a != b || one.Part.Digest != two.Part.Digest {
-		t.Errorf("%s\n%s", a, b)
+	if !reflect.DeepEqual(one.Part, two.Part) || !reflect.DeepEqual(one.Recalls, two.Recalls) {
+		t.Errorf("%+v\n%+v", one.Part.Rows, two.Part.Rows)
 	}
 	f := one.Facts.Facts[1]
 	if f.OSZCode != "0001.000001" || f.Form != "monetaryForm" || f.Amount != "2000,00" || f.DateFinish.String() != "2026-12-31" || f.Receiver.Family != "Ким" ||
@@ -127,6 +128,30 @@ func TestModificationsAreNeverToldAndCallTheirFactsBack(t *testing.T) {
 	m = mustParseXML(t, strings.ReplaceAll(xmlGolden(t, "facts-1x.xml"), fact+"51", fact+"01"))
 	if len(m.Part.Rows) != 1 || m.Part.Rows[0].ExternalID != fact+"02" {
 		t.Errorf("%+v", m.Part.Rows)
+	}
+}
+
+func TestRecallsOfAFullPackageAreCutAsCancelsAre(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString(`<package xmlns="urn://egisso-ru/msg/10.06.S/2.0"><packageId>9be6a2d4-52f7-4c36-8a5d-7f2f5f0c1a10</packageId><elements>`)
+	n := 0
+	for _, kind := range []string{"terminationBasedOnIneligibility", "terminationBasedOnEndOfRight"} {
+		for range maxRecords {
+			n++
+			fmt.Fprintf(&b, "<%s><uuid>7a1f0c52-4d1b-4c7e-9a6f-%012d</uuid><assignmentFactUuid>7a1f0c52-4d1b-4c7e-9a6f-1%011d</assignmentFactUuid></%s>", kind, n, n, kind)
+		}
+	}
+	text := b.String()
+	m := mustParseXML(t, text+"</elements></package>")
+	if m.Part != nil || len(m.Recalls) != 2 || len(m.Recalls[0].ExternalIDs) != MaxRecalled || len(m.Recalls[1].ExternalIDs) != MaxRecalled {
+		t.Errorf("%d recalls", len(m.Recalls))
+	}
+	_, err := Parse(xmlHeader, []byte(text+"<terminationBasedOnEndOfRight><uuid>7a1f0c52-4d1b-4c7e-9a6f-000000009999</uuid>"+
+		"<assignmentFactUuid>7a1f0c52-4d1b-4c7e-9a6f-000000009998</assignmentFactUuid></terminationBasedOnEndOfRight></elements></package>"), testNow)
+	var p *Problem
+	if !errors.As(err, &p) || p.Code != CodeTooMany {
+		t.Error(err)
 	}
 }
 

@@ -120,7 +120,7 @@ func (p *Publisher) follow(ctx context.Context, conn *pgx.Conn) (*following, err
 func (f *following) run(ctx context.Context, healthy func()) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	backoff := postgres.Backoff{First: time.Second, Most: 30 * time.Second}
+	backoff := postgres.Backoff{First: time.Second, Most: 10 * time.Second}
 	for {
 		select {
 		case <-ctx.Done():

@@ -130,7 +130,12 @@ func (w *world) publish(p Producer, change ...func(*PublisherConfig)) (stop func
 
 func (w *world) await(what string, ok func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
+	w.awaitFor(30*time.Second, what, ok)
+}
+
+func (w *world) awaitFor(long time.Duration, what string, ok func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(long); !ok(); {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("not in time: %s", what)
 		}
@@ -227,6 +232,13 @@ func (w *world) ends(l *ingest.List, first, last int, end dispatch.State) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// killPublisher ends the session of whoever publishes, as it ends when its process is killed: the position is not saved.
+func (w *world) killPublisher(ctx context.Context) error {
+	_, err := w.db.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = $1
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, publisherLock&0xffffffff)
+	return err
 }
 
 // heard is what a source makes of the records: of each notification the sequences in their order, repeats left out.
@@ -439,25 +451,19 @@ func TestKillBetweenWriteAndSaveRepeatsAndLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	var out topicLog
 	var died int
-	// Its session ends as it does when the process is killed: before the brokers have the records, or after, and before the position is saved.
-	kill := func(ctx context.Context) error {
-		_, err := w.db.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = $1
-			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, publisherLock&0xffffffff)
-		return err
-	}
 	dying := producerFunc(func(ctx context.Context, records ...Record) error {
 		out.mu.Lock()
 		died++
 		n := died
 		out.mu.Unlock()
 		if n == 2 || n == 5 {
-			return cmp.Or(kill(ctx), errors.New("it died before it wrote"))
+			return cmp.Or(w.killPublisher(ctx), errors.New("it died before it wrote"))
 		}
 		if err := out.Produce(ctx, records...); err != nil {
 			return err
 		}
 		if n < 8 && n%3 == 1 {
-			return kill(ctx)
+			return w.killPublisher(ctx)
 		}
 		return nil
 	})

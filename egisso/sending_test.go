@@ -17,7 +17,7 @@ func sending() *Sending {
 		LegalBasis: &catalog.LegalBasis{Code: "x", Document: "y", Date: "2020-12-03"}, OrderedBy: "письмо 12", Channels: []string{"sms"}}}
 }
 
-func numbered(n int, text string) RowSource {
+func rowsOf(n int, text string) RowSource {
 	return func(take func(ingest.InputRow) error) error {
 		for i := range n {
 			if err := take(ingest.InputRow{ExternalID: fmt.Sprint("r-", i), Phone: "9030000001", Text: text, Data: map[string]string{"№": fmt.Sprint(i)}}); err != nil {
@@ -43,7 +43,7 @@ func TestAListIsCutIntoPartsThatAreTakenAndLintedWell(t *testing.T) {
 		s.Rows = c.most
 		l := &Linter{Now: testNow}
 		parts, rows, last := 0, 0, 0
-		err := s.Each(numbered(c.rows, c.text), func(r Record) error {
+		err := s.Each(rowsOf(c.rows, c.text), func(r Record) error {
 			m, faults := l.Add(r.Headers, r.Value)
 			if len(faults) > 0 {
 				t.Fatalf("%s: %+v", c.name, faults[0])

@@ -34,6 +34,16 @@ func (h *hub) makeFeed() error {
 		Brokers: from, Group: h.config.Kafka.Group, Topics: h.config.Kafka.Topics, DB: h.db, Journal: h.journal, Keys: h.keyring,
 		Catalog: h.catalog.Current, Lists: h.lists, Process: h.process, Log: h.log, Metrics: h.registry, Now: time.Now,
 	})
+	client, err := egisso.NewClient(from)
+	if err != nil {
+		return err
+	}
+	writer := egisso.NewWriter(from.Addrs, client.Transport())
+	h.publisher = egisso.NewPublisher(egisso.PublisherConfig{DB: h.db, Reports: h.lists, Producer: writer, Now: time.Now, Log: h.log, Metrics: h.registry})
+	h.closeFeed = func() {
+		_ = writer.Close() // what it was given last is told again by whoever publishes next
+		client.Close()
+	}
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) feedCommand() *cobra.Command {
-	return group("feed", "The feed of lists, from the side of who sends them", feedLintCommand(), a.feedSendCommand())
+	return group("feed", "The feed of lists, from the side of who sends them", feedLintCommand(), a.feedSendCommand(), a.feedWatchCommand())
 }
 
 // feedReport is what is wrong with messages; `ekc feed lint --json` prints it.

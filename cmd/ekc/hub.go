@@ -71,21 +71,23 @@ type hub struct {
 	reached     func(dispatch.Point)
 	migrations  fs.FS // those the schema must have, the program's own or, in a test, those of a version to come
 
-	process  string
-	registry *prometheus.Registry
-	db, hot  *pgxpool.Pool
-	keyring  *citizen.Keyring
-	journal  *journal.Writer
-	catalog  *catalog.Watcher
-	lists    *ingest.Service
-	webhooks *webhook.Service
-	core     *dispatch.Core
-	register *inbound.Register
-	feed     *egisso.Feed // nil without brokers
-	pools    []dispatch.Pool
-	rules    *rules
-	state    *journal.StateFile
-	sending  gate
+	process   string
+	registry  *prometheus.Registry
+	db, hot   *pgxpool.Pool
+	keyring   *citizen.Keyring
+	journal   *journal.Writer
+	catalog   *catalog.Watcher
+	lists     *ingest.Service
+	webhooks  *webhook.Service
+	core      *dispatch.Core
+	register  *inbound.Register
+	feed      *egisso.Feed // nil without brokers, as the two that follow
+	publisher *egisso.Publisher
+	closeFeed func()
+	pools     []dispatch.Pool
+	rules     *rules
+	state     *journal.StateFile
+	sending   gate
 }
 
 // capacity of the cache of data keys: a list in work each, and what receipts speak of.
@@ -162,7 +164,9 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 		parts.Go(func() error { return h.webhooks.Run(partsCtx) })
 	}
 	if h.feed != nil {
+		defer h.closeFeed()
 		parts.Go(func() error { return h.feed.Run(partsCtx) })
+		parts.Go(func() error { return h.publisher.Run(partsCtx) })
 	}
 	if h.roles.sms {
 		dispatch.EaseCollector()

@@ -1,0 +1,184 @@
+package egisso
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ekc/catalog"
+	"ekc/dispatch"
+	"ekc/egisso/kafkatest"
+)
+
+// writerTo is a producer of a process of its own.
+func (w *world) writerTo(b *kafkatest.Broker) *Writer {
+	w.t.Helper()
+	client, err := NewClient(Brokers{Addrs: []string{b.Addr()}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	writer := NewWriter([]string{b.Addr()}, client.Transport())
+	w.t.Cleanup(func() { _ = writer.Close(); client.Close() })
+	return writer
+}
+
+func hearTopics(t *testing.T, b *kafkatest.Broker, topics ...string) heard {
+	t.Helper()
+	var records []Record
+	for _, topic := range topics {
+		for _, m := range b.Read(t, topic) {
+			r := Record{Topic: topic, Key: m.Key, Value: m.Value}
+			for _, h := range m.Headers {
+				r.Headers = append(r.Headers, Header{Key: h.Key, Value: h.Value})
+			}
+			records = append(records, r)
+		}
+	}
+	return hear(t, records)
+}
+
+// Two processes tell of a list; sessions are killed after the brokers have the records, and the broker is restarted and killed. In the topic
+// are repeats, and no gap.
+func TestOutcomesOverABrokerThatRestartsHaveNoGap(t *testing.T) {
+	t.Parallel()
+	b := kafkatest.Own(t)
+	for _, topic := range []string{ProtocolTopic, StatusTopic, ReplyTopic} {
+		b.MakeTopic(t, topic, 4)
+	}
+	w := newWorld(t)
+	var mu sync.Mutex
+	calls := 0
+	publish := func() {
+		writer := w.writerTo(b)
+		w.publish(producerFunc(func(ctx context.Context, records ...Record) error {
+			if err := writer.Produce(ctx, records...); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if calls++; calls%4 != 2 || calls > 12 {
+				return nil
+			}
+			return w.killPublisher(ctx)
+		}), func(c *PublisherConfig) { c.Positions = 40 })
+	}
+	publish()
+	publish()
+	const rows = 400
+	l := w.load("mse", rows, 3)
+	w.start(l)
+	for i := 0; i < rows; i += 20 {
+		w.ends(l, i+1, i+20, dispatch.Delivered)
+		switch i {
+		case 100:
+			if err := b.Restart(); err != nil {
+				t.Fatal(err)
+			}
+		case 240:
+			b.Kill()
+			if err := b.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var h heard
+	w.awaitFor(90*time.Second, "everything is told", func() bool { h = hearTopics(t, b, StatusTopic, ProtocolTopic); return h.complete(l, rows) })
+	if h.repeats == 0 {
+		t.Error("nobody died after writing")
+	}
+}
+
+// A topic that a real broker does not have, or closes to us, holds its source alone; once it is there the source is told everything.
+func TestSourceWhoseTopicIsMissingCatchesUpOnceItIsMade(t *testing.T) {
+	t.Parallel()
+	b := kafkatest.Own(t)
+	for _, topic := range []string{ProtocolTopic, StatusTopic} {
+		b.MakeTopic(t, topic, 2)
+	}
+	w := newWorld(t)
+	own, _ := w.catalog.Source("mse", time.Now())
+	change := *own
+	change.StatusTopic, change.Version = "mse.status", 2
+	w.catalog = w.catalog.With([]catalog.Item{&change})
+	w.publish(w.writerTo(b))
+	held, free := w.load("mse", 30, 0), w.load("rostrud", 30, 0)
+	w.start(held)
+	w.start(free)
+	w.ends(held, 1, 30, dispatch.Delivered)
+	w.ends(free, 1, 30, dispatch.Delivered)
+	w.awaitFor(60*time.Second, "the other is told", func() bool { return hearTopics(t, b, StatusTopic, ProtocolTopic).complete(free, 30) })
+	b.MakeTopic(t, "mse.status", 2)
+	w.awaitFor(60*time.Second, "it is told too", func() bool { return hearTopics(t, b, "mse.status", ProtocolTopic).complete(held, 30) })
+}
+
+func TestProduceNamesTheTopicAndNothingOfTheRecord(t *testing.T) {
+	t.Parallel()
+	b := kafkatest.New(t)
+	topic := b.Topic(t, "out", 3)
+	w := &world{t: t}
+	writer := w.writerTo(b)
+	var records []Record
+	for n := range 300 {
+		records = append(records, Record{Topic: topic, Key: fmt.Appendf(nil, "list-%d", n%7), Value: fmt.Appendf(nil, "%d", n)})
+	}
+	records = append(records, Record{Topic: topic, Key: []byte("list-0"), Value: []byte(strings.Repeat("x", MaxMessage))})
+	if err := writer.Produce(t.Context(), records...); err != nil {
+		t.Fatal(err)
+	}
+	next := make(map[string]int)
+	for _, m := range b.Read(t, topic) {
+		if len(m.Value) == MaxMessage {
+			continue
+		}
+		var n int
+		if _, err := fmt.Sscan(string(m.Value), &n); err != nil || n < next[string(m.Key)] {
+			t.Errorf("%s: %s out of order, %v", m.Key, m.Value, err)
+		}
+		next[string(m.Key)] = n
+	}
+	if len(next) != 7 {
+		t.Errorf("%d keys", len(next))
+	}
+	for name, r := range map[string]Record{"nowhere": {Topic: "nowhere", Value: []byte("Иванов")}, topic: {Topic: topic, Value: []byte(strings.Repeat("Иванов", 200_000))}} {
+		err := writer.Produce(t.Context(), r)
+		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "Иванов") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWatchShowsWhatComesInItsOrder(t *testing.T) {
+	t.Parallel()
+	b := kafkatest.New(t)
+	topic := b.Topic(t, "watched", 1)
+	writer := (&world{t: t}).writerTo(b)
+	put := func(words ...string) {
+		for _, word := range words {
+			if err := writer.Produce(t.Context(), Record{Topic: topic, Key: []byte("k"), Value: []byte(word)}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	put("1", "2")
+	enough := errors.New("enough")
+	var got []string
+	err := Watch(t.Context(), Brokers{Addrs: []string{b.Addr()}}, []string{topic}, true, func(of string, key, value []byte) error {
+		if got = append(got, string(value)); len(got) == 2 {
+			go put("3")
+		}
+		if len(got) == 3 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || strings.Join(got, " ") != "1 2 3" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if err := Watch(t.Context(), Brokers{Addrs: []string{b.Addr()}}, []string{"nowhere"}, true, nil); err == nil {
+		t.Error("a topic that is not there")
+	}
+}

@@ -164,7 +164,7 @@ func TestRulesAreSentencesForPeople(t *testing.T) {
 			t.Errorf("rule %d", r.Code)
 		}
 		seen[r.Code] = true
-		if n := utf8.RuneCountInString(Message{r.Code, strings.Repeat("ш", 100)}.Report()); n > 500 || !strings.HasSuffix(r.Sentence, ".") {
+		if n := utf8.RuneCountInString(Message{r.Code, strings.Repeat("ш", 100)}.Report(nil)); n > 500 || !strings.HasSuffix(r.Sentence, ".") {
 			t.Errorf("rule %d: %d characters", r.Code, n)
 		}
 	}

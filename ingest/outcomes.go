@@ -33,8 +33,8 @@ type fates struct {
 	more bool
 }
 
-func (s *Service) fates(ctx context.Context, l *List) (*fates, error) {
-	f := &fates{s: s, said: &verdictPages{s: s, ctx: ctx, list: l.No}}
+func (s *Service) fates(ctx context.Context, l *List, columns []Column) (*fates, error) {
+	f := &fates{s: s, said: &verdictPages{s: s, ctx: ctx, list: l.No, columns: columns}}
 	f.next, f.stop = iter.Pull2(s.results(ctx, l.No))
 	if err := f.step(); err != nil {
 		f.stop()
@@ -146,7 +146,7 @@ func (s *Service) NotInformedFile(ctx context.Context, p journal.Principal, id u
 }
 
 func (s *Service) eachFate(ctx context.Context, o *original, do func(sheetRow, fate), b *bookWriter) error {
-	became, err := s.fates(ctx, o.list)
+	became, err := s.fates(ctx, o.list, o.rows.header.columns)
 	if err != nil {
 		return err
 	}

@@ -84,6 +84,7 @@ var (
 	ErrUnknownEvent    = &Fault{FaultInvalid, "unknown_life_event", "Такого события нет в справочнике, или оно не действует. Выберите событие из списка."}
 	ErrUnknownSource   = &Fault{FaultInvalid, "unknown_source", "Такого источника списков нет в справочнике."}
 	ErrHeaderField     = &Fault{FaultInvalid, "bad_field", "Неверное значение поля %s."}
+	ErrBasis           = &Fault{FaultInvalid, "bad_field", "Правовое основание (legal_basis) указывается целиком: код, документ и дата в виде 2026-01-31."}
 	ErrListExpired     = &Fault{FaultInvalid, "expired", "Срок отправки списка уже прошёл. Исправьте дату «Отправить до»."}
 	ErrBadUpload       = &Fault{FaultInvalid, "upload_broken", "Файл передан не полностью. Загрузите его ещё раз."}
 )

@@ -1,6 +1,9 @@
 package ingest
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // RuleCode numbers what can be wrong with a row: 101 to 116 as the contract has them, ours from 117 on. Numbers are never given anew.
 type RuleCode int16
@@ -65,7 +68,7 @@ var ruleTable = [...]Rule{
 	{RulePhone, TypeError, "Номер телефона не читается. Нужны 10 цифр после +7 или 8, например +7 903 123-45-67. Исправьте номер."},
 	{RuleForeign, TypeError, "Это номер другой страны (в том числе Казахстана: +7 6xx и +7 7xx). Укажите российский номер."},
 	{RuleSNILSChecksum, TypeError, "Контрольное число СНИЛС не сходится. Проверьте номер или оставьте ячейку пустой."},
-	{RuleParameter, TypeError, "Для шаблона не хватает значения или оно не подходит. Заполните столбец, который назван в поле."},
+	{RuleParameter, TypeError, "Для шаблона не хватает значения, или оно не подходит. Заполните названный столбец."},
 	{RuleTextOrTpl, TypeError, "Укажите в строке что-то одно: текст или код шаблона. Если в строке нет ни того, ни другого, выберите шаблон для всего списка."},
 	{RuleTextLong, TypeError, "Текст слишком длинный для СМС. Сократите его: чем короче сообщение, тем вернее его прочтут."},
 	{RuleExpired, TypeError, "Срок отправки уже прошёл. Исправьте дату в столбце «Отправить до» или удалите строку."},
@@ -121,8 +124,8 @@ type Message struct {
 	Field string
 }
 
-// Report is the sentence with the column it is about, as the protocol has it.
-func (m Message) Report() string {
+// Report is the sentence with the column it is about, as the protocol has it: by the sender's own title where these columns have it.
+func (m Message) Report(columns []Column) string {
 	rule, ok := RuleOf(m.Code)
 	switch {
 	case !ok:
@@ -130,10 +133,11 @@ func (m Message) Report() string {
 	case m.Field == "":
 		return rule.Sentence
 	}
-	for _, t := range fixedTitles {
-		if t.name == m.Field {
-			return "«" + t.titles[0] + "»: " + rule.Sentence
+	title := titleNamed(m.Field)
+	for _, c := range columns {
+		if c.Name == m.Field && c.Title != "" {
+			title = firstRunes(strings.Join(strings.Fields(c.Title), " "), 100)
 		}
 	}
-	return "«" + m.Field + "»: " + rule.Sentence
+	return "«" + title + "»: " + rule.Sentence
 }

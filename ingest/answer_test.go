@@ -254,3 +254,27 @@ func TestADownloadThatBreaksOffIsAnError(t *testing.T) {
 		t.Error("a workbook that nobody took is said to be whole")
 	}
 }
+
+// Not every program works out by itself how high a wrapped row has to be.
+func TestNoLineOfTheActHidesTheNext(t *testing.T) {
+	t.Parallel()
+	var file bytes.Buffer
+	b := newBook(&file, sheetPlan{name: "Лист", widths: []int{10, 20}})
+	b.next()
+	b.line(styleWrapped, "коротко", "двадцать букв ровно.")
+	b.line(styleText, "", strings.Repeat("ш", 100))
+	b.line(styleWrapped, strings.Repeat("ш", 9), strings.Repeat("ш", 55))
+	if err := b.close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := excelize.OpenReader(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for row, want := range []float64{2 * lineHeight, lineHeight, 4 * lineHeight} {
+		if got, err := f.GetRowHeight("Лист", row+1); err != nil || got != want {
+			t.Errorf("row %d is %v points high, want %v; %v", row+1, got, want, err)
+		}
+	}
+}

@@ -75,6 +75,8 @@ var (
 	ErrForbidden       = &Fault{FaultForbidden, "role_missing", "У вашей учётной записи нет права на это действие."}
 	ErrOwnList         = &Fault{FaultForbidden, "own_list", "Список загрузили вы. Утвердить или отклонить его должен другой сотрудник."}
 	ErrState           = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: это действие сейчас невозможно."}
+	ErrReplaceFile     = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: к нему ещё не нужно исправление, замените его файл."}
+	ErrCorrectList     = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: файл уже не заменить, загрузите исправление этого списка."}
 	ErrChanged         = &Fault{FaultConflict, "list_changed", "Список изменился после просмотра. Откройте его заново, проверьте и утвердите ещё раз."}
 	ErrNoBasis         = &Fault{FaultConflict, "no_legal_basis", "Не указано правовое основание (код, документ, дата). Укажите его и повторите."}
 	ErrNoOrder         = &Fault{FaultConflict, "no_order", "Не указано, по чьему распоряжению отправляется список (приказ или письмо)."}

@@ -165,7 +165,8 @@ func (d *demo) configure() error {
 	}
 	entries := ""
 	for i, name := range demoLinks {
-		entries += fmt.Sprintf("{name: %s, pool: demo, addr: '%s', system_id: ekc, window: 1, rate: 100, response_timeout: 2s, senders: [%s]}, ",
+		entries += fmt.Sprintf("{name: %s, pool: demo, addr: '%s', system_id: ekc, window: 1, rate: 100, response_timeout: 2s, "+
+			"error_map: {err 001: unknown_number, err 006: absent_subscriber}, senders: [%s]}, ",
 			name, d.smscs[i].Addr(), senders)
 	}
 	d.config, err = readConfig("", append(settings, "EKC_SMSC=["+entries+"]"))

@@ -100,8 +100,8 @@ func (s sieve) again(h uint64) bool {
 	return all
 }
 
-// The ids and phones of a list are all remembered when its file is below a size, or is a workbook, whose rows are counted before the first is
-// read, of no more than so many: 25 MB for each of the two. A larger file is read twice.
+// The ids and phones of a list are all remembered when its file is below a size, or is a workbook or came by the feed, so that its
+// rows are counted before the first is read, with no more than so many: 25 MB for each of the two. A larger file is read twice.
 const (
 	everythingBelow = 8 << 20
 	everyRowOf      = 1_500_000
@@ -109,8 +109,13 @@ const (
 
 // remembersAll says whether the ids and phones of a file of this size need no first reading.
 func remembersAll(rows *listRows, size int64) bool {
-	book, counted := rows.rows.(*xlsxReader)
-	return size <= everythingBelow || counted && book.outline.rows <= everyRowOf
+	switch r := rows.rows.(type) {
+	case *xlsxReader:
+		return size <= everythingBelow || r.outline.rows <= everyRowOf
+	case *feedReader:
+		return size <= everythingBelow || r.parts*PartRows <= everyRowOf
+	}
+	return size <= everythingBelow
 }
 
 // lookAhead reads a large file once for the ids and phones that occur more than once, or look like it.

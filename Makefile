@@ -12,7 +12,7 @@ PGBIN_CMD := $(CURDIR)/scripts/postgres.sh
 # The folder with Apache Kafka; fetched when there is none. Where it cannot be had its tests are skipped, and said to be at the end.
 KAFKA_CMD := $(CURDIR)/scripts/kafka.sh
 
-.PHONY: help demo test crash fuzz bench lint build clean need-go
+.PHONY: help demo test crash fuzz bench bench-sms bench-lists lint build clean need-go
 
 help: ## show this
 	@echo "Needs Go 1.26 or newer, make and bash; everything else is fetched. Targets:"
@@ -49,8 +49,13 @@ fuzz: need-go ## every fuzz target for FUZZTIME (30s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname $$file)"; \
 	done
 
-bench: need-go ## the way of an SMS, as ratios against the wire, the database's limit and Kannel (BENCH=flags)
+bench: bench-sms bench-lists ## both of the next two
+
+bench-sms: need-go ## the way of an SMS, as ratios against the wire, the database's limit and Kannel (BENCH=flags)
 	@export PGBIN=$$($(PGBIN_CMD)); $(GO) build -o bin/bench ./dispatch/sms/bench && bin/bench $(BENCH)
+
+bench-lists: build ## a million rows from upload to ready, beside inflating, excelize, xlsx2csv, LibreOffice (LISTS=flags)
+	@export PGBIN=$$($(PGBIN_CMD)); $(GO) build -o bin/bench-lists ./ingest/bench && bin/bench-lists $(LISTS)
 
 $(LINT):
 	GOBIN=$(TOOLS)/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

@@ -107,6 +107,15 @@ type LegalBasis struct {
 	Date     string `json:"date"` // 2006-01-02
 }
 
+// Day is its date as people write it.
+func (b *LegalBasis) Day() string {
+	day, err := time.Parse(time.DateOnly, b.Date)
+	if err != nil {
+		return b.Date
+	}
+	return day.Format("02.01.2006")
+}
+
 // AutoApproved says that lists of this source start without a person's approval.
 func (s *Source) AutoApproved() bool { return s.AutoApproval != nil }
 

@@ -288,3 +288,19 @@ func TestListOfItemsRefuses(t *testing.T) {
 		}
 	}
 }
+
+// Whoever could not be told is somebody's work: each reason that an SMS ends for, and its sender can do something about, says what.
+func TestReasonsOfEndsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	items, err := SeedItems()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(items)
+	for _, reason := range []string{"undelivered", "expired", "rejected", "deleted", "no_receipt", "submit_failed", "invalid_number", "unknown_number",
+		"absent_subscriber", "no_service", "barred", "opted_out", "phone_error", "landline", "cap", "valid_until", "out_of_time", "partial"} {
+		if s, ok := c.State("reason", reason, time.Now()); !ok || s.Title == "" || s.Advice == "" {
+			t.Errorf("%s: %+v", reason, s)
+		}
+	}
+}

@@ -18,9 +18,10 @@ type Date struct {
 // ErrDate is a text that is no date. It does not repeat the text.
 var ErrDate = errors.New("date: neither dd.mm.yyyy nor yyyy-mm-dd")
 
-// ParseDate reads dd.mm.yyyy or yyyy-mm-dd.
+// ParseDate reads dd.mm.yyyy, also without the zeros that nobody types, or yyyy-mm-dd. A year of two figures is none: a person of 1926 and
+// one of 2026 are both on lists.
 func ParseDate(s string) (Date, error) {
-	layout := "02.01.2006"
+	layout := "2.1.2006"
 	if len(s) > 4 && s[4] == '-' {
 		layout = time.DateOnly
 	}

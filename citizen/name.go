@@ -101,9 +101,10 @@ func (p Person) LogValue() slog.Value { return slog.StringValue(p.Initials()) }
 // Identity is what makes two rows speak of one person, to be digested and never stored or shown: the SNILS, else the normalised full
 // name with the birth date, else the phone with the name. Kind says which; without a SNILS, a name and a phone it is empty.
 func (p Person) Identity(phone Phone) (kind DigestKind, normalized string) {
-	switch name := NormalizeName(p.FullName()); {
-	case !p.SNILS.IsZero():
+	if !p.SNILS.IsZero() {
 		return DigestSNILS, p.SNILS.Digits()
+	}
+	switch name := NormalizeName(p.FullName()); {
 	case name != "" && p.BirthDate != (BirthDate{}):
 		return DigestNameBirth, name + "\n" + Date(p.BirthDate).String()
 	case !phone.IsZero():

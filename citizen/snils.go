@@ -83,7 +83,11 @@ func (n SNILS) Digits() string {
 	if n.hidden == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%011d", ^n.hidden)
+	var digits [11]byte
+	for i, rest := len(digits)-1, ^n.hidden; i >= 0; i, rest = i-1, rest/10 {
+		digits[i] = '0' + byte(rest%10)
+	}
+	return string(digits[:])
 }
 
 // Grouped is the number as people write it, "112-233-445 95". Empty when there is none.

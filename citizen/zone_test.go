@@ -224,7 +224,12 @@ func TestDateStartsAndEndsInTheCitizensZone(t *testing.T) {
 	if got, want := day.Ends(zones), time.Date(2027, 3, 15, 12, 0, 0, 0, time.UTC); !got.Equal(want) {
 		t.Errorf("ends %s, want %s: in Anadyr it is over by then", got, want)
 	}
-	for _, bad := range []string{"", "31.02.2027", "2027-13-01", "15.03.27", "00.00.0000", "0000-01-01"} {
+	for _, same := range []string{"2027-03-15", "15.3.2027"} {
+		if got, err := citizen.ParseDate(same); err != nil || got != day {
+			t.Errorf("%q is %v, %v", same, got, err)
+		}
+	}
+	for _, bad := range []string{"", "1.2.27", "15.3.20270", "15.3", "31.02.2027", "2027-13-01", "15.03.27", "00.00.0000", "0000-01-01"} {
 		if _, err := citizen.ParseDate(bad); err == nil {
 			t.Errorf("%q taken", bad)
 		}

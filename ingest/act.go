@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"ekc/catalog"
 )
 
 // act is the load protocol of a list as a sheet to print and sign.
@@ -61,7 +63,7 @@ func (s *Service) act(ctx context.Context, o *original) (*act, error) {
 	a.fact("Утверждён (МСК)", clock(l.ApprovedAt))
 	basis := "не указано"
 	if b := l.LegalBasis; b != nil {
-		basis = b.Document + " от " + b.Date + " (" + b.Code + ")"
+		basis = b.Document + " от " + b.Day() + " (" + b.Code + ")"
 	}
 	a.fact("Правовое основание", basis)
 	a.fact("По чьему распоряжению", cmp.Or(l.OrderedBy, "не указано"))
@@ -76,7 +78,11 @@ func (s *Service) act(ctx context.Context, o *original) (*act, error) {
 		switch {
 		case column.Title == "" || isOwn(column.Title):
 		case column.Name != "":
-			known = append(known, "«"+column.Title+"» – "+column.Name)
+			said := "«" + column.Title + "»"
+			if title := titleNamed(column.Name); catalog.Fold(title) != catalog.Fold(column.Title) {
+				said += " – это «" + title + "»"
+			}
+			known = append(known, said)
 		default:
 			other = append(other, "«"+column.Title+"»")
 		}

@@ -45,7 +45,7 @@ func (s *Service) ProtocolFile(ctx context.Context, p journal.Principal, id uuid
 			b.rowAt(row.No, styleText, row.Cells)
 		}
 		b.rowAt(o.head(), styleTitle, append(slices.Clone(o.titles), titleResult, titleCode, titleAdvice))
-		said := &verdictPages{s: s, ctx: ctx, list: o.list.No}
+		said := &verdictPages{s: s, ctx: ctx, list: o.list.No, columns: o.rows.header.columns}
 		whole, err := o.each(func(row sheetRow) error {
 			r, some, err := said.of(row.No)
 			if err != nil {

@@ -80,7 +80,7 @@ func TestAnnotatedFileKeepsRowsOrderAndNumbersAndSaysWhatToDo(t *testing.T) {
 	sum := sha256.Sum256(file)
 	act := strings.Join(sheetsOf(t, answer)["Протокол загрузки"], "\n")
 	for _, line := range []string{"Номер списка|" + l.ID.String(), "Загрузил|loader", "Получен (МСК)|23.11.2026 12:00:00", "Состояние|Ждёт утверждения",
-		"Правовое основание|Постановление № 1994 от 2020-12-03 (PP-1994)", "По чьему распоряжению|Приказ № 1", "Строк в файле|4", "Принято|3", "Не принято|1",
+		"Правовое основание|Постановление № 1994 от 03.12.2020 (PP-1994)", "По чьему распоряжению|Приказ № 1", "Строк в файле|4", "Принято|3", "Не принято|1",
 		fmt.Sprintf("Файл|XLSX, %d байт", len(file)), "SHA-256 файла|" + hex.EncodeToString(sum[:]), "101|1|ошибка|" + phone.Sentence, "115|1|замечание|" + landline.Sentence} {
 		if !strings.Contains(act, line) {
 			t.Errorf("the act lacks %q:\n%s", line, act)
@@ -165,15 +165,18 @@ func TestAMappedFileComesBackAnnotated(t *testing.T) {
 	got := sheetsOf(t, answer)
 	phone, _ := RuleOf(RulePhone)
 	want := "Выгрузка\n№|Контакт|Телефон|Кому|Сообщение|ЕКЦ: результат|ЕКЦ: код|ЕКЦ: что сделать\n1|9030000001|8 495 000-00-00|Ли|СФР: ждём.|принята\n" +
-		"2|123||Ким|СФР: ждём.|не принята|101|«Телефон»: " + phone.Sentence + "\n3|9030000003||Оглы Ян|СФР: ждём.|принята"
+		"2|123||Ким|СФР: ждём.|не принята|101|«Контакт»: " + phone.Sentence + "\n3|9030000003||Оглы Ян|СФР: ждём.|принята"
 	if list := strings.Join(got["Список"], "\n"); list != want {
 		t.Errorf(" got %s\nwant %s", list, want)
 	}
-	if act := strings.Join(got["Протокол загрузки"], "\n"); !strings.Contains(act, "«Контакт» – phone, «Кому» – full_name, «Сообщение» – text") {
+	if act := strings.Join(got["Протокол загрузки"], "\n"); !strings.Contains(act, "«Контакт» – это «Телефон», «Кому» – это «ФИО», «Сообщение» – это «Текст»") {
 		t.Errorf("the act does not know the columns: %s", act)
 	}
+	if p := h.protocol(l); len(p.ErrorRecords) != 1 || p.ErrorRecords[0].Messages[0] != (RecordMessage{TypeError, RulePhone, "phone", "«Контакт»: " + phone.Sentence}) {
+		t.Errorf("the protocol names another column: %+v", p.ErrorRecords)
+	}
 	results, err := rowsOf(h.download(h.ResultsFile(t.Context(), loader, l.ID)), testLimits)
-	if err != nil || len(results) != 5 || !strings.HasPrefix(results[3], "4: 2|123||Ким|СФР: ждём.|Не принята при загрузке|") {
+	if err != nil || len(results) != 5 || !strings.HasPrefix(results[3], "4: 2|123||Ким|СФР: ждём.|Не принята при загрузке|Ошибка в строке: 101|«Контакт»: ") {
 		t.Errorf("results: %q, %v", results, err)
 	}
 }
@@ -249,5 +252,29 @@ func TestADownloadThatBreaksOffIsAnError(t *testing.T) {
 	}
 	if err := d(failing{}); err == nil {
 		t.Error("a workbook that nobody took is said to be whole")
+	}
+}
+
+// Not every program works out by itself how high a wrapped row has to be.
+func TestNoLineOfTheActHidesTheNext(t *testing.T) {
+	t.Parallel()
+	var file bytes.Buffer
+	b := newBook(&file, sheetPlan{name: "Лист", widths: []int{10, 20}})
+	b.next()
+	b.line(styleWrapped, "коротко", "двадцать букв ровно.")
+	b.line(styleText, "", strings.Repeat("ш", 100))
+	b.line(styleWrapped, strings.Repeat("ш", 9), strings.Repeat("ш", 55))
+	if err := b.close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := excelize.OpenReader(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for row, want := range []float64{2 * lineHeight, lineHeight, 4 * lineHeight} {
+		if got, err := f.GetRowHeight("Лист", row+1); err != nil || got != want {
+			t.Errorf("row %d is %v points high, want %v; %v", row+1, got, want, err)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // bookWriter writes a workbook (ECMA-376 part 1) as it goes: a cell is on its way to the reader before the next one is looked at, so that
@@ -31,6 +32,9 @@ type sheetPlan struct {
 	header int    // number of the row that stays in sight and is printed on every page; 0 = none
 	widths []int  // of the columns, in characters; of the others the program's own
 }
+
+// lineHeight is that of a line of text, in points.
+const lineHeight = 15
 
 // bookRows is how many rows a sheet has room for.
 const bookRows = 1 << 20
@@ -156,7 +160,11 @@ func (b *bookWriter) rowAt(no, style int, cells []string) {
 	b.row = no
 	b.buf.Reset()
 	number := strconv.Itoa(no)
-	b.buf.WriteString(`<row r="` + number + `">`)
+	b.buf.WriteString(`<row r="` + number + `"`)
+	if lines := b.lines(style, cells); lines > 1 {
+		fmt.Fprintf(&b.buf, ` ht="%d" customHeight="1"`, lines*lineHeight)
+	}
+	b.buf.WriteString(`>`)
 	for i, s := range cells {
 		if s == "" {
 			continue
@@ -170,6 +178,21 @@ func (b *bookWriter) rowAt(no, style int, cells []string) {
 	}
 	b.buf.WriteString(`</row>`)
 	_, b.err = b.sheet.Write(b.buf.Bytes())
+}
+
+// lines is how many of them the tallest cell of a wrapped row takes. Not every program works that out when it opens a book, and what does
+// not fit would be hidden by the next row, on paper too. A column holds fewer Cyrillic letters than figures, by which its width is counted.
+func (b *bookWriter) lines(style int, cells []string) int {
+	most := 1
+	if style != styleWrapped {
+		return most
+	}
+	widths := b.sheets[b.opened-1].widths
+	for i, s := range cells[:min(len(cells), len(widths))] {
+		room := max(widths[i]*9/10, 1)
+		most = max(most, (utf8.RuneCountInString(s)+room-1)/room)
+	}
+	return most
 }
 
 func (b *bookWriter) closeSheet() {

@@ -133,7 +133,7 @@ func TestEveryRuleHasARowThatMeetsIt(t *testing.T) {
 		})
 	}
 	// Those that need another row, a list or a database have tests of their own.
-	for _, code := range []RuleCode{RuleIDTwice, RuleDuplicate, RuleOptOut, RuleSharedPhone, RuleLong, RuleSkipped, RuleSensitive, RuleNeutral} {
+	for _, code := range []RuleCode{RuleIDTwice, RuleDuplicate, RuleOptOut, RuleSharedPhone, RuleLong, RuleSkipped, RuleSensitive, RuleNeutral, RuleNoContact} {
 		met[code] = true
 	}
 	for _, r := range Rules() {
@@ -164,7 +164,7 @@ func TestRulesAreSentencesForPeople(t *testing.T) {
 			t.Errorf("rule %d", r.Code)
 		}
 		seen[r.Code] = true
-		if n := utf8.RuneCountInString(Message{r.Code, strings.Repeat("ш", 100)}.Report()); n > 500 || !strings.HasSuffix(r.Sentence, ".") {
+		if n := utf8.RuneCountInString(Message{r.Code, strings.Repeat("ш", 100)}.Report(nil)); n > 500 || !strings.HasSuffix(r.Sentence, ".") {
 			t.Errorf("rule %d: %d characters", r.Code, n)
 		}
 	}

@@ -36,6 +36,9 @@ func (s *Service) Correct(ctx context.Context, p journal.Principal, id uuid.UUID
 	switch {
 	case p.Agency != l.Agency || p.Test != l.Test:
 		return Ref{}, ErrForbidden
+	case l.Kind == KindFile && (l.State == Ready || l.State == Rejected):
+		title, _ := s.title("list", string(l.State))
+		return Ref{}, ErrReplaceFile.with(title)
 	case l.Tests != uuid.Nil || l.State != Approved && l.State != Running && l.State != Paused && l.State != Completed:
 		return Ref{}, s.wrongState(l)
 	}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -53,8 +54,15 @@ func TestACorrectionTellsNobodyTwice(t *testing.T) {
 	h := newHub(t)
 	l := h.load(listHeader(func(x *Header) { x.Channels, x.Priority = []string{"sms"}, PriorityUrgent }), oneBad)
 	_, err := h.Correct(t.Context(), loader, l.ID, Header{}, strings.NewReader(oneBad+" "))
-	wantFault(t, err, ErrState) // before approval another file takes the place of this one
+	var fault *Fault
+	if !errors.As(err, &fault) || fault.Code != ErrState.Code || !strings.HasSuffix(fault.Detail, "замените его файл.") {
+		t.Errorf("before approval: %+v", fault)
+	}
 	h.approve(l)
+	_, err = h.Replace(t.Context(), loader, l.ID, Header{}, strings.NewReader(oneBad+" "))
+	if !errors.As(err, &fault) || fault.Code != ErrState.Code || !strings.HasSuffix(fault.Detail, "загрузите исправление этого списка.") {
+		t.Errorf("after approval: %+v", fault)
+	}
 	for _, p := range []journal.Principal{stranger, {Account: "other", Agency: agency, Roles: []journal.Role{journal.RoleListApprover}}} {
 		if _, err := h.Correct(t.Context(), p, l.ID, Header{}, strings.NewReader(oneBad)); err == nil {
 			t.Errorf("%s corrects the list", p.Account)
@@ -68,6 +76,10 @@ func TestACorrectionTellsNobodyTwice(t *testing.T) {
 	}
 	if sent := h.contents(c); len(sent) != 1 || sent[0].Phones[0].E164() != "+79030000002" {
 		t.Errorf("%+v", sent)
+	}
+	if why := strings.Join(sheetsOf(t, h.download(h.NotInformedFile(t.Context(), loader, l.ID)))["По причинам"], "\n"); !strings.Contains(why,
+		"Загружено исправление||«Исправление: Список» от 23.11.2026 12:00:00, список "+c.ID.String()) {
+		t.Errorf("who was not told is asked of the corrected list: %s", why)
 	}
 	if v, err := h.Preview(t.Context(), loader, c.ID, 2); err != nil || v.Accepted || v.NotificationID != 0 || len(v.Messages) != 1 {
 		t.Errorf("preview of a skipped row: %+v, %v", v, err)

@@ -175,7 +175,7 @@ func (d *DryRun) add(row checked) {
 	r := RecordResult{Row: int(row.row.RowNo), Part: 1, ExternalID: row.row.ExternalID, RecordOK: row.ok}
 	for _, m := range row.messages {
 		rule, _ := RuleOf(m.Code)
-		r.Messages = append(r.Messages, RecordMessage{MessageType: rule.Type, RuleCode: m.Code, Field: m.Field, Report: m.Report()})
+		r.Messages = append(r.Messages, RecordMessage{MessageType: rule.Type, RuleCode: m.Code, Field: m.Field, Report: m.Report(p.Columns)})
 	}
 	p.ErrorRecords = append(p.ErrorRecords, r)
 }

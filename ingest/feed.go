@@ -21,8 +21,7 @@ import (
 // KindFeed is a list that came by the feed, in parts. A list of the topic of single events is KindExpress.
 const KindFeed = "feed"
 
-// formatFeed is how the parts of a feed's list are kept: chunk N of the file is part N, a line of JSON for each row. The columns are the
-// envelope's.
+// formatFeed is how the parts of a feed's list are kept: chunk N of the file is part N (appendFeedRows). The columns are the envelope's.
 const formatFeed = "feed"
 
 // byTitle says that a list's rows came under our own names, not as a file with titles and a mapping.
@@ -297,16 +296,13 @@ func (t *feedTaking) store(ctx context.Context, l *feedList, p *FeedPart) error 
 		return err
 	}
 	l.grown = l.grown || len(l.columns.columns) > columns
-	var plain bytes.Buffer
-	if err := l.columns.write(&plain, p.Rows); err != nil {
-		return err
-	}
+	plain := appendFeedRows(nil, l.columns, p.Rows)
 	digest, err := s.cfg.Keys.Digest(digestPart, string(p.Digest[:]))
 	if err != nil {
 		return err
 	}
 	var b pgx.Batch
-	b.Queue(insertChunkSQL, l.no, 1, p.Part, l.key.Seal(nil, plain.Bytes(), chunkAAD(l.no, 1, int32(p.Part))))
+	b.Queue(insertChunkSQL, l.no, 1, p.Part, l.key.Seal(nil, plain, chunkAAD(l.no, 1, int32(p.Part))))
 	b.Queue(insertPartSQL, l.no, p.Part, digest[:], len(p.Rows), s.cfg.Now())
 	if l.envelope.Feed.Facts {
 		ids := make([]string, len(p.Rows))
@@ -329,7 +325,7 @@ func (t *feedTaking) store(ctx context.Context, l *feedList, p *FeedPart) error 
 	}
 	t.entries = append(t.entries, entry)
 	l.taken[p.Part] = digest[:]
-	l.size += int64(plain.Len())
+	l.size += int64(len(plain))
 	return nil
 }
 

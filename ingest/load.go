@@ -141,7 +141,7 @@ func checkFields(h *Header) error {
 	if b := h.LegalBasis; b != nil {
 		if _, err := time.Parse(time.DateOnly, b.Date); err != nil || b.Code == "" || b.Document == "" || len(b.Code) > 64 ||
 			utf8.RuneCountInString(b.Document) > 500 || badCharacters(b.Code+b.Document) {
-			return bad("legal_basis")
+			return ErrBasis
 		}
 	}
 	return nil

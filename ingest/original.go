@@ -144,12 +144,13 @@ func (o *original) each(do func(sheetRow) error) (whole bool, err error) {
 
 // verdictPages hands out what was said of rows, in ascending order of their numbers.
 type verdictPages struct {
-	s    *Service
-	ctx  context.Context
-	list int64
-	page []RecordResult
-	last int // the highest row asked for
-	done bool
+	s       *Service
+	ctx     context.Context
+	list    int64
+	columns []Column // of the file, whose titles the messages use
+	page    []RecordResult
+	last    int // the highest row asked for
+	done    bool
 }
 
 // of returns the messages of a row; ok is false when there are none.
@@ -165,7 +166,7 @@ func (v *verdictPages) of(row int) (r RecordResult, ok bool, err error) {
 		case v.done:
 			return RecordResult{}, false, nil
 		}
-		if v.page, err = v.s.records(v.ctx, v.list, max(v.last, row-1), page); err != nil {
+		if v.page, err = v.s.records(v.ctx, v.list, v.columns, max(v.last, row-1), page); err != nil {
 			return RecordResult{}, false, err
 		}
 		v.done = len(v.page) < page

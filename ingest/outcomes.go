@@ -3,13 +3,16 @@ package ingest
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"iter"
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"ekc/dispatch"
 	"ekc/journal"
@@ -33,8 +36,8 @@ type fates struct {
 	more bool
 }
 
-func (s *Service) fates(ctx context.Context, l *List) (*fates, error) {
-	f := &fates{s: s, said: &verdictPages{s: s, ctx: ctx, list: l.No}}
+func (s *Service) fates(ctx context.Context, l *List, columns []Column) (*fates, error) {
+	f := &fates{s: s, said: &verdictPages{s: s, ctx: ctx, list: l.No, columns: columns}}
 	f.next, f.stop = iter.Pull2(s.results(ctx, l.No))
 	if err := f.step(); err != nil {
 		f.stop()
@@ -141,12 +144,44 @@ func (s *Service) NotInformedFile(ctx context.Context, p journal.Principal, id u
 		}) {
 			b.line(styleWrapped, k.reason, strconv.Itoa(counts[k]), k.advice)
 		}
+		mended, err := s.corrections(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, m := range mended {
+			b.line(styleText)
+			b.line(styleWrapped, "Загружено исправление", "", fmt.Sprintf("«%s» от %s, список %s. Кого известили по нему, смотрите в его результатах: здесь эти строки ещё с прежней ошибкой.",
+				m.Name, clock(m.CreatedAt), m.ID))
+		}
 		return b.close()
 	}, nil
 }
 
+// correctionsSQL finds the corrections of a list that are not off.
+const correctionsSQL = `SELECT c.id, c.name, c.created_at FROM lists l JOIN lists c ON c.corrects = l.no
+WHERE l.id = $1 AND c.state NOT IN ('receiving', 'checking', 'rejected', 'refused', 'cancelled') ORDER BY c.no`
+
+// correction is a mended file of a list.
+type correction struct {
+	ID        uuid.UUID
+	Name      string
+	CreatedAt time.Time
+}
+
+func (s *Service) corrections(ctx context.Context, list uuid.UUID) ([]correction, error) {
+	rows, err := s.cfg.DB.Query(ctx, correctionsSQL, list)
+	if err != nil {
+		return nil, fmt.Errorf("find corrections: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[correction])
+	if err != nil {
+		return nil, fmt.Errorf("find corrections: %w", err)
+	}
+	return found, nil
+}
+
 func (s *Service) eachFate(ctx context.Context, o *original, do func(sheetRow, fate), b *bookWriter) error {
-	became, err := s.fates(ctx, o.list)
+	became, err := s.fates(ctx, o.list, o.rows.header.columns)
 	if err != nil {
 		return err
 	}

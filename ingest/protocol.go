@@ -90,7 +90,10 @@ func (s *Service) Protocol(ctx context.Context, p journal.Principal, id uuid.UUI
 	}
 	out := l.protocol()
 	limit = min(cmp.Or(max(limit, 0), 1000), 10_000)
-	records, err := s.records(ctx, l.No, after, limit+1)
+	if err := s.outlineOf(ctx, l.No, &out.Outline); err != nil {
+		return Protocol{}, err
+	}
+	records, err := s.records(ctx, l.No, out.Columns, after, limit+1)
 	if err != nil {
 		return Protocol{}, err
 	}
@@ -99,9 +102,6 @@ func (s *Service) Protocol(ctx context.Context, p journal.Principal, id uuid.UUI
 		out.Next = records[limit-1].Row
 	}
 	out.ErrorRecords = records
-	if err := s.outlineOf(ctx, l.No, &out.Outline); err != nil {
-		return Protocol{}, err
-	}
 	out.FinishProcessTime, err = s.checkedAt(ctx, l.No)
 	return out, err
 }
@@ -123,7 +123,8 @@ func (s *Service) outlineOf(ctx context.Context, list int64, o *Outline) error {
 	return nil
 }
 
-func (s *Service) records(ctx context.Context, list int64, after, limit int) ([]RecordResult, error) {
+// records are the messages of rows after the given one; columns are those whose titles the messages use.
+func (s *Service) records(ctx context.Context, list int64, columns []Column, after, limit int) ([]RecordResult, error) {
 	rows, err := s.cfg.DB.Query(ctx, protocolSQL, pgx.NamedArgs{"list": list, "after": after, "limit": limit})
 	if err != nil {
 		return nil, fmt.Errorf("read protocol: %w", err)
@@ -138,7 +139,7 @@ func (s *Service) records(ctx context.Context, list int64, after, limit int) ([]
 		}
 		r := &records[len(records)-1]
 		r.RecordOK = r.RecordOK && kind != TypeError
-		r.Messages = append(r.Messages, RecordMessage{MessageType: kind, RuleCode: code, Field: name, Report: Message{code, name}.Report()})
+		r.Messages = append(r.Messages, RecordMessage{MessageType: kind, RuleCode: code, Field: name, Report: Message{code, name}.Report(columns)})
 		return nil
 	})
 	if err != nil {
@@ -181,7 +182,7 @@ func (s *Service) WriteProtocol(ctx context.Context, p journal.Principal, id uui
 	_, _ = out.Write(head[:len(head)-len("]}")])
 	after, sep := 0, ""
 	for {
-		records, err := s.records(ctx, l.No, after, 5000)
+		records, err := s.records(ctx, l.No, first.Columns, after, 5000)
 		if err != nil {
 			return err
 		}
@@ -279,7 +280,7 @@ func (s *Service) preview(ctx context.Context, l *List, want int) (Preview, erro
 		case row.No > want:
 			return Preview{}, ErrRowNotFound
 		}
-		return s.shown(ctx, l, k.check(row))
+		return s.shown(ctx, l, k.header.columns, k.check(row))
 	}
 	return Preview{}, ctx.Err()
 }
@@ -287,14 +288,14 @@ func (s *Service) preview(ctx context.Context, l *List, want int) (Preview, erro
 const notificationOfRowSQL = `SELECT id FROM notifications WHERE id >= @first AND id < @next AND row_no = @row ORDER BY id DESC LIMIT 1`
 
 // shown joins the row with what the database knows of it: its id, and the warnings that needed other rows.
-func (s *Service) shown(ctx context.Context, l *List, row checked) (Preview, error) {
+func (s *Service) shown(ctx context.Context, l *List, columns []Column, row checked) (Preview, error) {
 	r := &row.row
 	out := Preview{Row: int(r.RowNo), ExternalID: r.ExternalID, Text: r.Content.Text, Segments: r.Segments, Channels: r.Channels, Zones: string(r.Zones),
 		NotBefore: r.NotBefore, ValidUntil: r.ValidUntil, InformBy: r.InformBy, LifeEvent: r.LifeEvent, Template: r.Template}
 	if len(r.Content.Phones) > 0 {
 		out.Phone = r.Content.Phones[0].String()
 	}
-	records, err := s.records(ctx, l.No, int(r.RowNo)-1, 1)
+	records, err := s.records(ctx, l.No, columns, int(r.RowNo)-1, 1)
 	if err != nil {
 		return Preview{}, err
 	}

@@ -24,7 +24,11 @@ func (s *Service) Replace(ctx context.Context, p journal.Principal, id uuid.UUID
 	if err != nil {
 		return Ref{}, err
 	}
-	if l.State != Ready && l.State != Rejected || l.Kind != KindFile {
+	switch {
+	case l.Kind == KindFile && (l.State == Approved || l.State == Running || l.State == Paused || l.State == Completed):
+		title, _ := s.title("list", string(l.State))
+		return Ref{}, ErrCorrectList.with(title)
+	case l.State != Ready && l.State != Rejected || l.Kind != KindFile:
 		return Ref{}, s.wrongState(l)
 	}
 	key, err := s.cfg.Keys.Key(ctx, s.cfg.DB, l.dataKey)

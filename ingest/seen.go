@@ -100,8 +100,23 @@ func (s sieve) again(h uint64) bool {
 	return all
 }
 
-// everythingBelow is the size up to which a file's ids and phones are all remembered.
-const everythingBelow = 8 << 20
+// The ids and phones of a list are all remembered when its file is below a size, or is a workbook or came by the feed, so that its
+// rows are counted before the first is read, with no more than so many: 25 MB for each of the two. A larger file is read twice.
+const (
+	everythingBelow = 8 << 20
+	everyRowOf      = 1_500_000
+)
+
+// remembersAll says whether the ids and phones of a file of this size need no first reading.
+func remembersAll(rows *listRows, size int64) bool {
+	switch r := rows.rows.(type) {
+	case *xlsxReader:
+		return size <= everythingBelow || r.outline.rows <= everyRowOf
+	case *feedReader:
+		return size <= everythingBelow || r.parts*PartRows <= everyRowOf
+	}
+	return size <= everythingBelow
+}
 
 // lookAhead reads a large file once for the ids and phones that occur more than once, or look like it.
 func (c *checker) lookAhead(rows rowReader, size int64) error {

@@ -1,9 +1,12 @@
 package ingest
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/xuri/excelize/v2"
 )
 
 // A large file, whose rows are not all remembered, gets the verdicts of a small one.
@@ -70,4 +73,35 @@ func TestLookingAheadChangesNoVerdict(t *testing.T) {
 	if len(plain) != 5000 {
 		t.Errorf("%d rows", len(plain))
 	}
+}
+
+// A workbook says how many rows it has; of other files only the size is known before they are read.
+func TestOnlyAFileThatMayBeLargeIsReadTwice(t *testing.T) {
+	t.Parallel()
+	book := func(rows int) *listRows { return &listRows{rows: &xlsxReader{outline: sheetOutline{rows: rows}}} }
+	text := &listRows{rows: &csvReader{}}
+	for _, c := range []struct {
+		rows *listRows
+		size int64
+		want bool
+	}{{book(1_000_000), 60 << 20, true}, {book(everyRowOf + 1), 60 << 20, false}, {book(everyRowOf + 1), 1 << 20, true}, {text, 1 << 20, true}, {text, 60 << 20, false}} {
+		if got := remembersAll(c.rows, c.size); got != c.want {
+			t.Errorf("%T of %d bytes: %v", c.rows.rows, c.size, got)
+		}
+	}
+	file := plainBook(t)
+	r, err := openRows(bytes.NewReader(file), int64(len(file)), testLimits, titles{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rows, err := readHeader(r, titles{})
+	if err != nil || !remembersAll(rows, 60<<20) {
+		t.Errorf("a workbook on its way through the readers is not known as one: %v", err)
+	}
+}
+
+func plainBook(t *testing.T) []byte {
+	return book(t, func(f *excelize.File, sheet string) {
+		set(t, f, sheet, []any{"Телефон", "Текст"}, []any{"+79030000001", "т"})
+	})
 }

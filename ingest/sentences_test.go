@@ -66,12 +66,14 @@ func TestBadInputsGetTheirSentences(t *testing.T) {
 		{"two phone columns", submit(listHeader(), "Телефон;Мобильный\n1;2\n"), "Столбец «Телефон» встречается дважды (столбцы 1 и 2). Оставьте один, переименуйте лишний или укажите при загрузке, какой из них нужен."},
 		{"header only", submit(listHeader(), "Телефон;Текст\n"), "Под строкой с названиями столбцов нет ни одной заполненной строки. Проверьте, тот ли лист стоит первым."},
 		{"unknown template", submit(template("S-99"), goodFile), "Такого шаблона нет в справочнике, или он не действует. Выберите шаблон из списка."},
+		{"half a basis", submit(listHeader(func(x *Header) { x.LegalBasis = &catalog.LegalBasis{Code: "a", Document: "b"} }), goodFile),
+			"Правовое основание (legal_basis) указывается целиком: код, документ и дата в виде 2026-01-31."},
 		{"unknown template in a row", submit(listHeader(), "Телефон;Шаблон\n79030000001;S-99\n"),
-			"«Код шаблона»: Такого кода нет в справочнике или он не действует. Исправьте код события, меры или шаблона."},
+			"«Шаблон»: Такого кода нет в справочнике или он не действует. Исправьте код события, меры или шаблона."},
 		{"no column for a parameter", submit(template("S-05"), "Телефон;ФИО\n79030000001;Иванова\n"),
 			"В файле нет колонок, которых требует шаблон: «Дата назначения». Добавьте их."},
 		{"missing parameter", submit(template("S-05"), "Телефон;Дата назначения\n79030000001;\n"),
-			"«Дата назначения»: Для шаблона не хватает значения или оно не подходит. Заполните столбец, который назван в поле."},
+			"«Дата назначения»: Для шаблона не хватает значения, или оно не подходит. Заполните названный столбец."},
 		{"5 000 characters", submit(listHeader(), "Телефон;Текст\n79030000001;"+strings.Repeat("ш", 5000)+"\n"),
 			"«Текст»: Текст слишком длинный для СМС. Сократите его: чем короче сообщение, тем вернее его прочтут."},
 		{"file over the limit", submit(listHeader(), strings.Repeat("x", 3<<20)), "Файл больше допустимого (2 МБ). Разделите список на несколько файлов."},
@@ -118,7 +120,7 @@ func TestWhatTheHeaderMaySay(t *testing.T) {
 		"long name":       {func(x *Header) { x.Name = strings.Repeat("ш", 201) }, ErrHeaderField},
 		"name with NUL":   {func(x *Header) { x.Name = "a\x00b" }, ErrHeaderField},
 		"broken name":     {func(x *Header) { x.Name = "a\xffb" }, ErrHeaderField},
-		"basis, no date":  {func(x *Header) { x.LegalBasis = &catalog.LegalBasis{Code: "a", Document: "b"} }, ErrHeaderField},
+		"basis, no date":  {func(x *Header) { x.LegalBasis = &catalog.LegalBasis{Code: "a", Document: "b"} }, ErrBasis},
 	} {
 		e, _, err := h.complete(loader, listHeader(c.change))
 		if c.want == nil && err != nil || c.want != nil && !errors.Is(err, c.want) {

@@ -75,6 +75,8 @@ var (
 	ErrForbidden       = &Fault{FaultForbidden, "role_missing", "У вашей учётной записи нет права на это действие."}
 	ErrOwnList         = &Fault{FaultForbidden, "own_list", "Список загрузили вы. Утвердить или отклонить его должен другой сотрудник."}
 	ErrState           = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: это действие сейчас невозможно."}
+	ErrReplaceFile     = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: к нему ещё не нужно исправление, замените его файл."}
+	ErrCorrectList     = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: файл уже не заменить, загрузите исправление этого списка."}
 	ErrChanged         = &Fault{FaultConflict, "list_changed", "Список изменился после просмотра. Откройте его заново, проверьте и утвердите ещё раз."}
 	ErrNoBasis         = &Fault{FaultConflict, "no_legal_basis", "Не указано правовое основание (код, документ, дата). Укажите его и повторите."}
 	ErrNoOrder         = &Fault{FaultConflict, "no_order", "Не указано, по чьему распоряжению отправляется список (приказ или письмо)."}
@@ -84,6 +86,7 @@ var (
 	ErrUnknownEvent    = &Fault{FaultInvalid, "unknown_life_event", "Такого события нет в справочнике, или оно не действует. Выберите событие из списка."}
 	ErrUnknownSource   = &Fault{FaultInvalid, "unknown_source", "Такого источника списков нет в справочнике."}
 	ErrHeaderField     = &Fault{FaultInvalid, "bad_field", "Неверное значение поля %s."}
+	ErrBasis           = &Fault{FaultInvalid, "bad_field", "Правовое основание (legal_basis) указывается целиком: код, документ и дата в виде 2026-01-31."}
 	ErrListExpired     = &Fault{FaultInvalid, "expired", "Срок отправки списка уже прошёл. Исправьте дату «Отправить до»."}
 	ErrBadUpload       = &Fault{FaultInvalid, "upload_broken", "Файл передан не полностью. Загрузите его ещё раз."}
 )

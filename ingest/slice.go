@@ -72,7 +72,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 	if err != nil {
 		return t, err
 	}
-	if c.size > everythingBelow {
+	if !remembersAll(rows, c.size) {
 		again, err := s.openList(e, c, file)
 		if err == nil {
 			err = k.lookAhead(again, c.size)

@@ -179,10 +179,8 @@ func (t *table) cover(rows []InputRow) error {
 	return nil
 }
 
-// write adds the rows, a line of JSON for each.
-func (t *table) write(w *bytes.Buffer, rows []InputRow) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
+// each hands out the cells of rows one after another; they are valid until the next.
+func (t *table) each(rows []InputRow, do func(cells []string) error) error {
 	cells := make([]string, len(t.columns))
 	for i := range rows {
 		for f, v := range rows[i].fixed() {
@@ -193,8 +191,8 @@ func (t *table) write(w *bytes.Buffer, rows []InputRow) error {
 		for name, k := range t.data {
 			cells[k] = rows[i].Data[name]
 		}
-		if err := enc.Encode(cells); err != nil {
-			return fmt.Errorf("encode rows: %w", err)
+		if err := do(cells); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -212,10 +210,15 @@ func appendTable(w *bytes.Buffer, rows []InputRow) error {
 	if err := t.cover(rows); err != nil {
 		return err
 	}
-	if err := json.NewEncoder(w).Encode(t.columns); err != nil {
+	enc := json.NewEncoder(w)
+	err := enc.Encode(t.columns)
+	if err == nil {
+		err = t.each(rows, func(cells []string) error { return enc.Encode(cells) })
+	}
+	if err != nil {
 		return fmt.Errorf("encode rows: %w", err)
 	}
-	return t.write(w, rows)
+	return nil
 }
 
 // tableOf is a list whose rows came as JSON in its stored form, with its kind.

@@ -122,11 +122,14 @@ func (t titles) count(cells []string) int {
 	return n
 }
 
-func titleOf(f field) string {
+func titleOf(f field) string { return titleNamed(fieldNames[f]) }
+
+// titleNamed is the title that we print for one of our names; any other name is its own title.
+func titleNamed(name string) string {
 	for _, t := range fixedTitles {
-		if t.field == f {
+		if t.name == name {
 			return t.titles[0]
 		}
 	}
-	return ""
+	return name
 }

@@ -1,6 +1,9 @@
 package ingest
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // RuleCode numbers what can be wrong with a row: 101 to 116 as the contract has them, ours from 117 on. Numbers are never given anew.
 type RuleCode int16
@@ -65,7 +68,7 @@ var ruleTable = [...]Rule{
 	{RulePhone, TypeError, "Номер телефона не читается. Нужны 10 цифр после +7 или 8, например +7 903 123-45-67. Исправьте номер."},
 	{RuleForeign, TypeError, "Это номер другой страны (в том числе Казахстана: +7 6xx и +7 7xx). Укажите российский номер."},
 	{RuleSNILSChecksum, TypeError, "Контрольное число СНИЛС не сходится. Проверьте номер или оставьте ячейку пустой."},
-	{RuleParameter, TypeError, "Для шаблона не хватает значения или оно не подходит. Заполните столбец, который назван в поле."},
+	{RuleParameter, TypeError, "Для шаблона не хватает значения, или оно не подходит. Заполните названный столбец."},
 	{RuleTextOrTpl, TypeError, "Укажите в строке что-то одно: текст или код шаблона. Если в строке нет ни того, ни другого, выберите шаблон для всего списка."},
 	{RuleTextLong, TypeError, "Текст слишком длинный для СМС. Сократите его: чем короче сообщение, тем вернее его прочтут."},
 	{RuleExpired, TypeError, "Срок отправки уже прошёл. Исправьте дату в столбце «Отправить до» или удалите строку."},
@@ -85,7 +88,7 @@ var ruleTable = [...]Rule{
 	{RuleSecondPhone, TypeWarning, "Дополнительный номер не читается и пропущен. Исправьте его, если он нужен."},
 	{RuleSNILS, TypeError, "СНИЛС не читается: нужно 11 цифр. Исправьте номер или оставьте ячейку пустой."},
 	{RuleSNILSPadded, TypeWarning, "У СНИЛС в начале добавлены потерянные таблицей нули. Задайте столбцу формат «Текстовый»."},
-	{RuleDate, TypeError, "Дата не читается. Пишите день, месяц и год: 31.12.2026."},
+	{RuleDate, TypeError, "Дата не читается. Пишите день, месяц и год четырьмя цифрами: 31.12.2026. Если год сократила таблица, загрузите список как XLSX."},
 	{RuleChannel, TypeError, "Канал не распознан. Пишите: СМС, звонок, «СМС, затем звонок» или «звонок, затем СМС»."},
 	{RuleTerritory, TypeWarning, "Территория не распознана: часовой пояс определён по телефону. Укажите код ОКТМО (8 или 11 цифр)."},
 	{RuleIDForm, TypeError, "Внешний номер длиннее 64 знаков или с недопустимыми знаками. Сократите его."},
@@ -95,7 +98,7 @@ var ruleTable = [...]Rule{
 	{RuleCellError, TypeError, "В ячейке ошибка таблицы (#Н/Д, #ССЫЛКА! и подобные). Исправьте формулу или впишите значение."},
 	{RulePlaceholder, TypeError, "В тексте остались незаполненные места в фигурных скобках. Заполните их или используйте шаблон."},
 	{RuleDatesOrder, TypeError, "Дата «Отправить после» позже даты «Отправить до». Исправьте одну из них."},
-	{RuleSkipped, TypeWarning, "Эта строка уже принята раньше и пропущена: второй раз человека не известят."},
+	{RuleSkipped, TypeWarning, "Эта строка уже принята раньше и пропущена: второй раз человека не известят, а правки в ней не действуют."},
 	{RuleSensitive, TypeError, "Текст шаблона раскрывает личное (здоровье и подобное), а правовое основание списка этого не разрешает. Возьмите другой шаблон или укажите основание, которое это разрешает."},
 	{RuleNeutral, TypeWarning, "Текст шаблона раскрывает личное (здоровье и подобное), а правовое основание списка этого не разрешает: уйдёт нейтральный текст. Посмотрите его в предпросмотре."},
 	{RuleNoContact, TypeError, "Телефон этого человека нам неизвестен: его нет в профиле, и ни одно ведомство его не присылало. Внесите телефон в профиль или пришлите строку с телефоном."},
@@ -121,8 +124,8 @@ type Message struct {
 	Field string
 }
 
-// Report is the sentence with the column it is about, as the protocol has it.
-func (m Message) Report() string {
+// Report is the sentence with the column it is about, as the protocol has it: by the sender's own title where these columns have it.
+func (m Message) Report(columns []Column) string {
 	rule, ok := RuleOf(m.Code)
 	switch {
 	case !ok:
@@ -130,10 +133,11 @@ func (m Message) Report() string {
 	case m.Field == "":
 		return rule.Sentence
 	}
-	for _, t := range fixedTitles {
-		if t.name == m.Field {
-			return "«" + t.titles[0] + "»: " + rule.Sentence
+	title := titleNamed(m.Field)
+	for _, c := range columns {
+		if c.Name == m.Field && c.Title != "" {
+			title = firstRunes(strings.Join(strings.Fields(c.Title), " "), 100)
 		}
 	}
-	return "«" + m.Field + "»: " + rule.Sentence
+	return "«" + title + "»: " + rule.Sentence
 }

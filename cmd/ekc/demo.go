@@ -23,29 +23,32 @@ import (
 )
 
 func (a *app) demoCommand() *cobra.Command {
-	var once bool
+	var once, empty bool
 	var addr, logFile string
 	cmd := &cobra.Command{Use: "demo", Short: "Show everything in one process, with invented people", Args: cobra.NoArgs,
 		Long: `Starts a private PostgreSQL, two SMS centres and the hub, all on loopback; makes accounts of two persons per agency; brings the
 sample lists by HTTP as an operator would: upload, load protocol, approval by another person; shows how they are sent, and prints a
 table of outcomes that adds up beside the SMS centres' own record. Then it stays, with addresses and keys to try, until it is interrupted.
 
-With --once it ends after the samples: 0 only if every row ended as the samples say, else 3. Nothing but loopback is needed. PGBIN names
-the folder with PostgreSQL's programs; without it the usual places are searched.`,
+With --once it ends after the samples: 0 only if every row ended as the samples say, else 3. With --empty it brings no samples: a place to
+practise in, where docs/operator.md is walked. Nothing but loopback is needed. PGBIN names the folder with PostgreSQL's programs; without
+it the usual places are searched.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if once {
 				addr = "127.0.0.1:0"
 			}
-			return runDemo(cmd.Context(), demoOptions{once: once, addr: addr, logFile: logFile}, cmd.OutOrStdout())
+			return runDemo(cmd.Context(), demoOptions{once: once, empty: empty, addr: addr, logFile: logFile}, cmd.OutOrStdout())
 		}}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the samples")
+	cmd.Flags().BoolVar(&empty, "empty", false, "bring no samples")
+	cmd.MarkFlagsMutuallyExclusive("once", "empty")
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8080", "host:port of the API; a free port is taken when it is busy")
 	cmd.Flags().StringVar(&logFile, "log", "", "`file` for the hub's log; by default it is kept in the demo's folder")
 	return cmd
 }
 
 type demoOptions struct {
-	once          bool
+	once, empty   bool
 	addr, logFile string
 }
 
@@ -162,7 +165,8 @@ func (d *demo) configure() error {
 	}
 	entries := ""
 	for i, name := range demoLinks {
-		entries += fmt.Sprintf("{name: %s, pool: demo, addr: '%s', system_id: ekc, window: 1, rate: 100, response_timeout: 2s, senders: [%s]}, ",
+		entries += fmt.Sprintf("{name: %s, pool: demo, addr: '%s', system_id: ekc, window: 1, rate: 100, response_timeout: 2s, "+
+			"error_map: {err 001: unknown_number, err 006: absent_subscriber}, senders: [%s]}, ",
 			name, d.smscs[i].Addr(), senders)
 	}
 	d.config, err = readConfig("", append(settings, "EKC_SMSC=["+entries+"]"))

@@ -43,6 +43,11 @@ func (d *demo) show(ctx context.Context) error {
 		return err
 	}
 	d.say("Учётные записи: по два сотрудника на ведомство, один загружает, другой утверждает.\n")
+	if d.empty {
+		d.farewell(p)
+		<-ctx.Done()
+		return nil
+	}
 	var all []*played
 	calm, breaking := split(manifest.Samples)
 	for _, samples := range [][]fixtures.Sample{calm, breaking} { // lists that make a link drop go alone: they would mark others as uncertain
@@ -380,9 +385,9 @@ func (d *demo) farewell(p *people) {
 	d.say("\nПоследние цифры номера +7 900 000 00 NN выбирают, что сделает центр СМС:\n")
 	_ = smpptest.WriteTable(d.out, false)
 	d.say("\nОтличия от работы: обычное окно отправки открыто круглые сутки (в справочнике 09:00–21:00 по времени получателя), окно срочных\n" +
-		"закрыто нарочно, паузы и повторы сокращены до секунд новыми версиями правил справочника.\n")
-	d.say("Адреса:\n  описание API      %s/docs\n  здоровье          %s/healthz  %s/readyz\n  метрики           %s/metrics\n  журнал процесса   %s/ekc.log\n",
-		d.url, d.url, d.url, d.url, d.dir)
+		"закрыто нарочно, паузы и повторы сокращены до секунд новыми версиями правил справочника. Оценка срока (/estimate) считает по окну справочника.\n")
+	d.say("Адреса:\n  описание API      %s/docs\n  здоровье          %s/healthz  %s/readyz\n  метрики           %s/metrics\n  журнал процесса   %s/ekc.log\n"+
+		"  база              %s\n", d.url, d.url, d.url, d.url, d.dir, d.server.URL())
 	d.say("Ключи (Authorization: Bearer …):")
 	for _, k := range p.keys {
 		d.say("  %-18s %s  %s", k.login, k.secret, k.what)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,10 +20,14 @@ import (
 
 func (a *app) listsCommand() *cobra.Command {
 	var wait, asJSON bool
+	var corrects, replaces string
 	fields := make(map[string]*string)
 	cmd := &cobra.Command{Use: "submit FILE", Short: "Bring a list: XLSX or CSV", Args: cobra.ExactArgs(1),
 		Long: `Uploads the file and prints the list's id. With --wait it stays: shows how the list is checked and sent, and ends with 0 once
-the list is completed, with 3 if it was rejected, refused or cancelled. Somebody else approves it meanwhile.`,
+the list is completed, with 3 if it was rejected, refused or cancelled. Somebody else approves it meanwhile.
+
+A mended file goes to its list: with --replaces while that waits for approval or was rejected, with --corrects once it was approved, which
+makes a list of its own of the rows that were not taken before. What is not given stays as it was.`,
 		Example: `  ekc lists submit list.xlsx --template pension-granted --life-event OP-04 --legal-basis-code 178-FZ \
     --legal-basis-document "178-ФЗ" --legal-basis-date 1999-07-17 --ordered-by "письмо 12 от 01.02.2026" --wait`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,7 +40,16 @@ the list is completed, with 3 if it was rejected, refused or cancelled. Somebody
 			for name, value := range fields {
 				form[name] = *value
 			}
-			ref, err := c.submitFile(cmd.Context(), args[0], form)
+			method, path := "POST", "/v1/lists"
+			switch {
+			case corrects != "":
+				path += "/" + url.PathEscape(corrects) + "/corrections"
+			case replaces != "":
+				method, path = "PUT", path+"/"+url.PathEscape(replaces)+"/file"
+			case form["name"] == "":
+				form["name"] = filepath.Base(args[0])
+			}
+			ref, err := c.submitFile(cmd.Context(), method, path, args[0], form)
 			if err != nil {
 				return asExit(err)
 			}
@@ -65,6 +79,9 @@ the list is completed, with 3 if it was rejected, refused or cancelled. Somebody
 		}}
 	f := cmd.Flags()
 	f.BoolVar(&wait, "wait", false, "stay until the list is over")
+	f.StringVar(&corrects, "corrects", "", "`id` of an approved list that this file mends")
+	f.StringVar(&replaces, "replaces", "", "`id` of a list, not approved yet, whose file this one takes the place of")
+	cmd.MarkFlagsMutuallyExclusive("corrects", "replaces")
 	for _, field := range []struct{ name, help string }{
 		{"name", "name of the list; the file's when not given"}, {"life_event", "code or name of the life event"},
 		{"template", "code or title of the template"}, {"channels", "plan: sms, voice, or «СМС, затем звонок»"},
@@ -89,19 +106,21 @@ func asExit(err error) error {
 }
 
 // submitFile uploads a file as it is read from the disk.
-func (c *apiClient) submitFile(ctx context.Context, path string, fields map[string]string) (openapi.ListRef, error) {
-	file, err := os.Open(path)
+func (c *apiClient) submitFile(ctx context.Context, method, path, name string, fields map[string]string) (openapi.ListRef, error) {
+	file, err := os.Open(name)
 	if err != nil {
 		return openapi.ListRef{}, fmt.Errorf("open the list: %w", err)
 	}
 	defer func() { _ = file.Close() }()
-	if fields["name"] == "" {
-		fields["name"] = filepath.Base(path)
-	}
-	return c.submit(ctx, filepath.Base(path), file, fields)
+	return c.upload(ctx, method, path, filepath.Base(name), file, fields)
 }
 
+// submit uploads a new list.
 func (c *apiClient) submit(ctx context.Context, name string, file io.Reader, fields map[string]string) (openapi.ListRef, error) {
+	return c.upload(ctx, "POST", "/v1/lists", name, file, fields)
+}
+
+func (c *apiClient) upload(ctx context.Context, method, path, name string, file io.Reader, fields map[string]string) (openapi.ListRef, error) {
 	reader, writer := io.Pipe()
 	form := multipart.NewWriter(writer)
 	go func() {
@@ -124,7 +143,7 @@ func (c *apiClient) submit(ctx context.Context, name string, file io.Reader, fie
 	}()
 	defer func() { _ = reader.Close() }()
 	var ref openapi.ListRef
-	err := c.send(ctx, "POST", "/v1/lists", form.FormDataContentType(), reader, &ref)
+	err := c.send(ctx, method, path, form.FormDataContentType(), reader, &ref)
 	return ref, err
 }
 

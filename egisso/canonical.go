@@ -20,8 +20,8 @@ func Canonical(text []byte) ([]byte, error) {
 	return appendCanonical(make([]byte, 0, len(text)), &v), nil
 }
 
-// digestOf is SHA-256 of the value in canonical JSON, of an object without the members named.
-func digestOf(v *jsonValue, without ...string) [32]byte {
+// digestOf is SHA-256 of the value in canonical JSON, of an object without the members named. size is about how long that is.
+func digestOf(v *jsonValue, size int, without ...string) [32]byte {
 	if len(without) > 0 {
 		rest := jsonValue{kind: v.kind}
 		for i, name := range v.names {
@@ -31,7 +31,7 @@ func digestOf(v *jsonValue, without ...string) [32]byte {
 		}
 		v = &rest
 	}
-	return sha256.Sum256(appendCanonical(nil, v))
+	return sha256.Sum256(appendCanonical(make([]byte, 0, size), v))
 }
 
 func appendCanonical(dst []byte, v *jsonValue) []byte {

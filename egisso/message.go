@@ -28,8 +28,8 @@ const (
 	MaxMessage   = 900 << 10 // bytes of a JSON message as it comes out of the topic, uncompressed
 	MaxRows      = 1000      // of a part; a row's number in its list is (part-1)*MaxRows + its place
 	MaxParts     = 10_000
-	MaxEventRows = 100 // of a list of single events, which is one part
-	MaxRecalled  = 10_000
+	MaxEventRows = 100  // of a list of single events, which is one part
+	MaxRecalled  = 1000 // rows of a cancel
 )
 
 // Message is a message that keeps the contract. In JSON it is a Part or a Cancel; what XML comes to is beside its fields.
@@ -139,7 +139,7 @@ func parseStructured(value []byte, now time.Time) (*Message, error) {
 	if fault != nil {
 		return nil, fault
 	}
-	d := &decoder{now: now}
+	d := &decoder{now: now, size: len(value)}
 	if v.kind != jsonObject {
 		d.add(CodeKind, 0, "", "Сообщение CloudEvents – объект JSON с полями %s и data.", strings.Join(requiredAttributes, ", "))
 		return nil, d.err()
@@ -170,7 +170,7 @@ func parseBinary(attributes map[string]string, value []byte, now time.Time) (*Me
 	if fault != nil {
 		return nil, fault
 	}
-	return (&decoder{now: now}).message(attributes, "ce_", &v)
+	return (&decoder{now: now, size: len(value)}).message(attributes, "ce_", &v)
 }
 
 var (
@@ -187,7 +187,7 @@ func (d *decoder) message(attributes map[string]string, prefix string, data *jso
 	m := &Message{ID: attributes["id"], Source: attributes["source"], Type: attributes["type"]}
 	for _, name := range requiredAttributes {
 		if strings.TrimSpace(attributes[name]) == "" {
-			d.add(CodeMissing, 0, prefix+name, "Поле обязательно.")
+			d.add(CodeMissing, 0, prefix+name, "Обязательно, но его нет.")
 		}
 	}
 	for _, name := range knownAttributes {
@@ -216,7 +216,7 @@ func (d *decoder) message(attributes map[string]string, prefix string, data *jso
 	case "":
 	case TypePart, TypeCancel:
 		if data == nil {
-			d.add(CodeMissing, 0, "data", "Поле обязательно.")
+			d.add(CodeMissing, 0, "data", "Обязательно, но его нет.")
 		}
 	default:
 		d.add(CodeType, 0, prefix+"type", "Принимаются сообщения %s и %s.", TypePart, TypeCancel)

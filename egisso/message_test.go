@@ -206,7 +206,7 @@ func TestEveryFaultOfAMessageIsTold(t *testing.T) {
 	if !errors.As(err, &p) || len(p.Others) != 4 {
 		t.Fatalf("%+v", err)
 	}
-	if p.Others[3].Row != 3 || p.Others[3].Detail != "Строка 3, поле external_id: Поле обязательно: это имя строки во всех ответах." {
+	if p.Others[3].Row != 3 || p.Others[3].Detail != "Строка 3, поле external_id: Обязательно: это имя строки во всех ответах." {
 		t.Errorf("%+v", p.Others[3])
 	}
 	many := bytes.TrimSuffix(bytes.Repeat([]byte(`{},`), MaxRows), []byte(","))

@@ -19,8 +19,9 @@ import (
 // decoder reads the data of a message and collects what is wrong with it. null is the same as no field.
 type decoder struct {
 	problems
-	now time.Time
-	row int // the row that is being read, from 1; 0 = none
+	now  time.Time
+	size int // of the message
+	row  int // the row that is being read, from 1; 0 = none
 }
 
 // stringField is a field that holds a string; max is in characters.
@@ -186,7 +187,7 @@ func (d *decoder) listID(v *jsonValue, field string) uuid.UUID {
 func (d *decoder) require(v *jsonValue, in string, names ...string) {
 	for _, name := range names {
 		if m, ok := v.member(name); !ok || m.kind == jsonNull {
-			d.add(CodeMissing, d.row, in+name, "Поле обязательно.")
+			d.add(CodeMissing, d.row, in+name, "Обязательно, но его нет.")
 		}
 	}
 }
@@ -236,7 +237,7 @@ func (d *decoder) part(v *jsonValue) *Part {
 	if d.any() {
 		return nil
 	}
-	p.Digest, p.HeaderDigest = digestOf(v), digestOf(v, "part", "rows")
+	p.Digest, p.HeaderDigest = digestOf(v, d.size), digestOf(v, 1<<10, "part", "rows")
 	return p
 }
 
@@ -354,7 +355,7 @@ var rowIndex = func() map[string]int {
 
 func (d *decoder) readRow(v *jsonValue, r *ingest.InputRow) {
 	if id, ok := v.member("external_id"); !ok || id.kind == jsonNull || id.kind == jsonString && id.text == "" {
-		d.add(CodeMissing, d.row, "rows.external_id", "Поле обязательно: это имя строки во всех ответах.")
+		d.add(CodeMissing, d.row, "rows.external_id", "Обязательно: это имя строки во всех ответах.")
 	}
 	for i, name := range v.names {
 		item := &v.items[i]

@@ -244,7 +244,7 @@ func (d *decoder) xmlID(s, field string) uuid.UUID {
 	id, err := uuid.Parse(s)
 	switch {
 	case s == "":
-		d.add(CodeMissing, d.row, field, "Элемент обязателен.")
+		d.add(CodeMissing, d.row, field, "Обязательно, но его нет.")
 	case err != nil || len(s) != 36 || id == uuid.Nil:
 		d.add(CodeValue, d.row, field, "Нужен UUID.")
 	}
@@ -255,7 +255,7 @@ func (d *decoder) xmlID(s, field string) uuid.UUID {
 func (d *decoder) xmlDate(s, field string, required bool) citizen.Date {
 	if s == "" {
 		if required {
-			d.add(CodeMissing, d.row, field, "Элемент обязателен.")
+			d.add(CodeMissing, d.row, field, "Обязательно, но его нет.")
 		}
 		return citizen.Date{}
 	}

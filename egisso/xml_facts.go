@@ -132,7 +132,7 @@ func (d *decoder) fact(e *element) Fact {
 	if r := e.child("mszReceiver"); r != nil {
 		f.Receiver = d.receiver(r)
 	} else {
-		d.add(CodeMissing, d.row, "fact.mszReceiver", "Элемент обязателен.")
+		d.add(CodeMissing, d.row, "fact.mszReceiver", "Обязательно, но его нет.")
 	}
 	if info := e.child("assignmentInfo"); info != nil {
 		for _, form := range [...]string{"monetaryForm", "naturalForm", "exemptionForm", "serviceForm", "eCertificateForm"} {
@@ -151,7 +151,7 @@ func (d *decoder) receiver(e *element) Receiver {
 		Patronymic: d.xmlWord(e.value("Patronymic", "fio/patronymic"), "mszReceiver.Patronymic"),
 		Phone:      d.xmlWord(e.value("phoneNumber", "phone", "telephone"), "mszReceiver.phone")}
 	if r.SNILS == "" {
-		d.add(CodeMissing, d.row, "mszReceiver.SNILS", "Элемент обязателен.")
+		d.add(CodeMissing, d.row, "mszReceiver.SNILS", "Обязательно, но его нет.")
 	}
 	switch strings.ToLower(e.value("gender")) {
 	case "male", "m":
@@ -199,7 +199,7 @@ func (p *FactsPackage) message(m *Message) {
 		}
 	}
 	for _, reason := range cancelReasons {
-		if ids := byReason[reason]; len(ids) > 0 {
+		for ids := range slices.Chunk(byReason[reason], MaxRecalled) {
 			m.Recalls = append(m.Recalls, Cancel{ExternalIDs: ids, Reason: reason, OccurredAt: m.Time})
 		}
 	}

@@ -55,7 +55,7 @@ func (d *decoder) lifeEvent(root *element, in []byte) *LifeEventMessage {
 	}
 	c := request.child("container")
 	if c == nil {
-		d.add(CodeMissing, 0, "container", "Элемент обязателен.")
+		d.add(CodeMissing, 0, "container", "Обязательно, но его нет.")
 		return nil
 	}
 	e := &LifeEventMessage{CorrelationID: d.xmlID(request.value("correlationId"), "correlationId"), ContainerID: d.xmlID(c.value("id"), "container.id"),
@@ -65,7 +65,7 @@ func (d *decoder) lifeEvent(root *element, in []byte) *LifeEventMessage {
 		e.SNILS = citizen.value("SNILS")
 	}
 	if e.SNILS == "" {
-		d.add(CodeMissing, 0, "citizen.SNILS", "Элемент обязателен.")
+		d.add(CodeMissing, 0, "citizen.SNILS", "Обязательно, но его нет.")
 	}
 	if len(e.SNILS) > maxWord || len(e.Territory) > maxWord {
 		d.add(CodeLong, 0, "citizen.SNILS", "Не больше %d знаков.", maxWord)

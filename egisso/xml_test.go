@@ -130,6 +130,30 @@ func TestModificationsAreNeverToldAndCallTheirFactsBack(t *testing.T) {
 	}
 }
 
+func TestRecallsOfAFullPackageAreCutAsCancelsAre(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString(`<package xmlns="urn://egisso-ru/msg/10.06.S/2.0"><packageId>9be6a2d4-52f7-4c36-8a5d-7f2f5f0c1a10</packageId><elements>`)
+	n := 0
+	for _, kind := range []string{"terminationBasedOnIneligibility", "terminationBasedOnEndOfRight"} {
+		for range maxRecords {
+			n++
+			fmt.Fprintf(&b, "<%s><uuid>7a1f0c52-4d1b-4c7e-9a6f-%012d</uuid><assignmentFactUuid>7a1f0c52-4d1b-4c7e-9a6f-1%011d</assignmentFactUuid></%s>", kind, n, n, kind)
+		}
+	}
+	text := b.String()
+	m := mustParseXML(t, text+"</elements></package>")
+	if m.Part != nil || len(m.Recalls) != 2 || len(m.Recalls[0].ExternalIDs) != MaxRecalled || len(m.Recalls[1].ExternalIDs) != MaxRecalled {
+		t.Errorf("%d recalls", len(m.Recalls))
+	}
+	_, err := Parse(xmlHeader, []byte(text+"<terminationBasedOnEndOfRight><uuid>7a1f0c52-4d1b-4c7e-9a6f-000000009999</uuid>"+
+		"<assignmentFactUuid>7a1f0c52-4d1b-4c7e-9a6f-000000009998</assignmentFactUuid></terminationBasedOnEndOfRight></elements></package>"), testNow)
+	var p *Problem
+	if !errors.As(err, &p) || p.Code != CodeTooMany {
+		t.Error(err)
+	}
+}
+
 func TestDeathsAreReadWhateverTheirRecordIsCalled(t *testing.T) {
 	t.Parallel()
 	m := mustParseXML(t, xmlGolden(t, "deaths.xml"))

@@ -113,7 +113,7 @@ Commands that speak HTTP (lists, status, trace, stop) go to EKC_URL with the key
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&a.configPath, "config", os.Getenv("EKC_CONFIG"), "configuration `file`; also EKC_CONFIG")
 	root.AddCommand(a.serveCommand(), a.demoCommand(), a.migrateCommand(), a.configCommand(), a.keysCommand(), a.listsCommand(), a.statusCommand(),
-		a.traceCommand(), a.stopCommand(), a.recoverCommand(), a.simulateCommand(), a.catalogCommand(), a.journalCommand(), a.smscCommand(), a.versionCommand())
+		a.traceCommand(), a.stopCommand(), a.recoverCommand(), a.simulateCommand(), a.catalogCommand(), a.journalCommand(), a.smscCommand(), a.feedCommand(), a.versionCommand())
 	finishCommand(root)
 	return root
 }

@@ -49,7 +49,7 @@ func (s *Service) packRecords(ctx context.Context, l *List, most int, take func(
 	const atOnce = 1000
 	packed, size := []RecordResult{}, 0
 	for after := 0; ; {
-		records, err := s.records(ctx, l.No, after, atOnce)
+		records, err := s.records(ctx, l.No, nil, after, atOnce)
 		if err != nil {
 			return err
 		}

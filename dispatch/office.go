@@ -205,23 +205,12 @@ var ErrTooLate = errors.New("the notification has left or ended already")
 // unnoticed; one that is leased may be on the wire, and is too late.
 func (o *Office) Cancel(ctx context.Context, p journal.Principal, agency string, id NotificationID) error {
 	return postgres.InTx(ctx, o.DB, func(tx pgx.Tx) error {
-		pool, err := poolOf(ctx, tx, id)
+		tries, sequence, err := takeOut(ctx, tx, id)
+		if errors.Is(err, ErrTooLate) {
+			err = endAside(ctx, tx, id)
+		}
 		if err != nil {
 			return err
-		}
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, poolLock(pool)); err != nil {
-			return fmt.Errorf("cancel %s: %w", id, err)
-		}
-		var run int32
-		var tries, sequence int16
-		err = tx.QueryRow(ctx, `DELETE FROM outbox o USING runs r WHERE o.run = r.id AND r.list_no = $1 AND r.pool = $3 AND o.id = $2
-			AND NOT EXISTS (SELECT FROM leases l WHERE l.run = r.id AND $2 = ANY(l.ids)) RETURNING o.run, o.tries, o.sequence`,
-			id.List(), int64(id), pool).Scan(&run, &tries, &sequence)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return ErrTooLate
-		}
-		if err != nil {
-			return fmt.Errorf("cancel %s: %w", id, err)
 		}
 		known, err := loadStanding(ctx, tx, []int64{int64(id)})
 		if err != nil {
@@ -246,6 +235,27 @@ func (o *Office) Cancel(ctx context.Context, p journal.Principal, agency string,
 		}
 		return nil
 	})
+}
+
+// takeOut removes a notification from the outbox, as part of tx; ErrTooLate when it is not there, or leased.
+func takeOut(ctx context.Context, tx pgx.Tx, id NotificationID) (tries, sequence int16, err error) {
+	pool, err := poolOf(ctx, tx, id)
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, poolLock(pool)); err != nil {
+		return 0, 0, fmt.Errorf("cancel %s: %w", id, err)
+	}
+	err = tx.QueryRow(ctx, `DELETE FROM outbox o USING runs r WHERE o.run = r.id AND r.list_no = $1 AND r.pool = $3 AND o.id = $2
+		AND NOT EXISTS (SELECT FROM leases l WHERE l.run = r.id AND $2 = ANY(l.ids)) RETURNING o.tries, o.sequence`,
+		id.List(), int64(id), pool).Scan(&tries, &sequence)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, 0, ErrTooLate
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("cancel %s: %w", id, err)
+	}
+	return tries, sequence, nil
 }
 
 // poolOf is the pool whose outbox has the notification; ErrTooLate when none has.

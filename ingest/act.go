@@ -93,6 +93,7 @@ func (s *Service) act(ctx context.Context, o *original) (*act, error) {
 	a.fact("Строк в файле", strconv.Itoa(l.Rows))
 	a.fact("Принято", strconv.Itoa(l.Accepted))
 	a.fact("из них с замечаниями", strconv.Itoa(l.Warnings))
+	a.fact("из них повторы, не отправляются", strconv.Itoa(l.Suppressed))
 	a.fact("Не принято", strconv.Itoa(l.Rejected))
 	a.fact("Приняты раньше, пропущены", strconv.Itoa(l.Skipped))
 	a.fact("Частей СМС", strconv.FormatInt(l.Segments, 10))

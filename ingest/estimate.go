@@ -67,10 +67,11 @@ func (s *Service) Estimate(ctx context.Context, p journal.Principal, id uuid.UUI
 
 // perRow is the segments of an average row of a list.
 func perRow(l *List) float64 {
-	if l.Accepted == 0 || l.Segments == 0 {
+	sent := l.Accepted - l.Suppressed
+	if sent <= 0 || l.Segments == 0 {
 		return 1
 	}
-	return float64(l.Segments) / float64(l.Accepted)
+	return float64(l.Segments) / float64(sent)
 }
 
 func (s *Service) estimate(ctx context.Context, list int64, lane int16, own []wave) (Estimate, error) {

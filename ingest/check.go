@@ -33,7 +33,9 @@ type checker struct {
 	pinned   map[string]int // versions of the templates that rows may name; nil = those in force when the file came
 	filled   bool           // texts of rows are the list's template, filled in already
 
-	titles    []string
+	titles    []string // of the columns, and behind them those of names
+	names     []field  // parts of the person's name that have no column of their title but follow from others
+	cells     []string // scratch of withNames
 	bound     map[*catalog.Template]binding
 	events    map[string]*catalog.LifeEvent
 	measures  map[string]*catalog.Measure
@@ -78,6 +80,7 @@ func (c *checker) ready() {
 	for i, column := range c.header.columns {
 		c.titles[i] = column.Title
 	}
+	c.readyNames()
 	c.bound = make(map[*catalog.Template]binding)
 	c.events = make(map[string]*catalog.LifeEvent)
 	c.measures = make(map[string]*catalog.Measure)

@@ -78,7 +78,7 @@ func (c *checker) checkText(out *checked, cells []string) {
 		out.addNamed(RuleParameter, columnTitle(template, b.missing))
 		return
 	}
-	rendered, err := b.bound.Render(c.text[:0], cells)
+	rendered, err := b.bound.Render(c.text[:0], c.withNames(out, cells))
 	c.text = rendered[:0]
 	var fault *catalog.TemplateError
 	switch {

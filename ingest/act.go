@@ -118,7 +118,7 @@ func (a *act) write(b *bookWriter, o *original, whole bool) error {
 		a.fact("SHA-256 файла", hex.EncodeToString(sum.Sum(nil)))
 	}
 	if !whole {
-		a.fact("Внимание", "Показаны не все строки: дальше файл не читается или не помещается на лист.")
+		a.fact("Внимание", "Показаны не все строки: дальше файл не читается.")
 	}
 	b.line(styleHeading, "Протокол загрузки списка")
 	b.line(styleText)

@@ -45,6 +45,7 @@ type checker struct {
 	seed      maphash.Seed
 	ids       *seen // external ids; nil when row numbers serve
 	phones    *seen // with the person of each
+	judges    *catalog.TextJudge
 	text      []byte
 }
 
@@ -91,6 +92,7 @@ func (c *checker) ready() {
 		c.ids = newSeen()
 	}
 	c.phones = newSeen()
+	c.judges = catalog.NewTextJudge()
 }
 
 func (c *checker) check(r sheetRow) checked {

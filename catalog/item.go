@@ -26,6 +26,7 @@ const (
 	KindRule      Kind = "rule"
 	KindState     Kind = "state"
 	KindMapping   Kind = "mapping"
+	KindLinkPrice Kind = "link_price"
 )
 
 // Head is what every item has beside its own fields.
@@ -44,7 +45,7 @@ type Head struct {
 // Header gives the head of any item.
 func (h *Head) Header() *Head { return h }
 
-// Item is one version of anything in the catalogue: *LifeEvent, *Measure, *Agency, *Office, *Source, *Template, *Rule, *State or *Mapping.
+// Item is one version of anything in the catalogue: *LifeEvent, *Measure, *Agency, *Office, *Source, *Template, *Rule, *State, *Mapping or *LinkPrice.
 type Item interface {
 	Header() *Head
 	Kind() Kind
@@ -218,6 +219,8 @@ func decode(kind Kind, head Head, body []byte, strict bool) (Item, error) {
 		item = &State{}
 	case KindMapping:
 		item = &Mapping{}
+	case KindLinkPrice:
+		item = &LinkPrice{}
 	default:
 		return nil, fmt.Errorf("catalogue %s %q: %w", kind, head.Code, errUnknownKind)
 	}

@@ -78,7 +78,7 @@ type Measure struct {
 type Source struct {
 	Head
 	Title        string            `json:"title"`
-	Door         string            `json:"door"`               // feed, upload, api
+	Door         string            `json:"door"`               // feed, upload, api, folder
 	Topics       []string          `json:"topics,omitempty"`   // Kafka topics, door feed only
 	Agencies     []string          `json:"agencies,omitempty"` // whose lists it may bring; none = the account's own agency
 	AutoApproval *Approval         `json:"auto_approval,omitempty"`
@@ -88,6 +88,9 @@ type Source struct {
 	Channels     []string          `json:"channels"`            // plan of a list that names none
 	Templates    map[string]string `json:"templates,omitempty"` // life event → template of a list that names neither template nor text
 }
+
+// DoorFolder is the door of a source whose lists are put into a folder of its own.
+const DoorFolder = "folder"
 
 // Approval is the standing decision by which a source's lists start without a person.
 type Approval struct {
@@ -311,7 +314,8 @@ func (m *Measure) validate() error {
 
 func (s *Source) validate() error {
 	var c checker
-	c.require(slices.Contains([]string{"feed", "upload", "api"}, s.Door), "door", "Вход: feed, upload или api.")
+	c.require(slices.Contains([]string{"feed", "upload", "api", DoorFolder}, s.Door), "door", "Вход: feed, upload, api или folder.")
+	c.require(s.Door != DoorFolder || len(s.Agencies) == 1, "agencies", "У папки одно ведомство: укажите, чьи в ней списки.")
 	c.require((s.Door == "feed") == (len(s.Topics) > 0), "topics", "Темы Kafka указываются у источника feed и только у него.")
 	c.require(distinct(s.Topics) && !slices.ContainsFunc(s.Topics, func(t string) bool { return !topicPattern.MatchString(t) }), "topics",
 		"Имена тем Kafka: латинские буквы, цифры, точка, дефис, подчёркивание, без повторов.")

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"ekc/dispatch/sms"
 	"ekc/inbound"
 	"ekc/ingest"
+	"ekc/ingest/inbox"
 	"ekc/journal"
 	"ekc/openapi"
 	"ekc/postgres"
@@ -152,6 +154,10 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 	parts.Go(func() error { return server.Serve(partsCtx, listener) })
 	if h.roles.api {
 		parts.Go(func() error { return h.lists.Run(partsCtx) })
+		parts.Go(func() error {
+			return inbox.New(inbox.Config{Dir: filepath.Join(h.config.StateDir, "inbox"), DB: h.db, Catalog: h.catalog.Current, Lists: h.lists,
+				Now: time.Now, Log: h.log}).Run(partsCtx)
+		})
 	}
 	if h.roles.sms {
 		dispatch.EaseCollector()

@@ -24,6 +24,7 @@ type Catalog struct {
 	rules     table[*Rule]
 	states    table[*State]
 	mappings  table[*Mapping]
+	prices    table[*LinkPrice]
 	faults    []error
 }
 
@@ -58,6 +59,8 @@ func (c *Catalog) table(kind Kind) anyTable {
 		return &c.rules
 	case KindMapping:
 		return &c.mappings
+	case KindLinkPrice:
+		return &c.prices
 	}
 	return &c.states
 }

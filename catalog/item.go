@@ -26,6 +26,7 @@ const (
 	KindRule      Kind = "rule"
 	KindState     Kind = "state"
 	KindMapping   Kind = "mapping"
+	KindLinkPrice Kind = "link_price"
 )
 
 // Head is what every item has beside its own fields.
@@ -44,7 +45,7 @@ type Head struct {
 // Header gives the head of any item.
 func (h *Head) Header() *Head { return h }
 
-// Item is one version of anything in the catalogue: *LifeEvent, *Measure, *Agency, *Office, *Source, *Template, *Rule, *State or *Mapping.
+// Item is one version of anything in the catalogue: *LifeEvent, *Measure, *Agency, *Office, *Source, *Template, *Rule, *State, *Mapping or *LinkPrice.
 type Item interface {
 	Header() *Head
 	Kind() Kind
@@ -77,7 +78,7 @@ type Measure struct {
 type Source struct {
 	Head
 	Title        string      `json:"title"`
-	Door         string      `json:"door"`               // feed, upload, api
+	Door         string      `json:"door"`               // feed, upload, api, folder
 	Topics       []string    `json:"topics,omitempty"`   // Kafka topics, door feed only
 	Agencies     []string    `json:"agencies,omitempty"` // whose lists it may bring; none = the account's own agency
 	AutoApproval *Approval   `json:"auto_approval,omitempty"`
@@ -92,6 +93,9 @@ type Source struct {
 	Channels      []string          `json:"channels"`            // plan of a list that names none
 	Templates     map[string]string `json:"templates,omitempty"` // life event → template of a list that names neither template nor text
 }
+
+// DoorFolder is the door of a source whose lists are put into a folder of its own.
+const DoorFolder = "folder"
 
 // Approval is the standing decision by which a source's lists start without a person.
 type Approval struct {
@@ -232,6 +236,8 @@ func decode(kind Kind, head Head, body []byte, strict bool) (Item, error) {
 		item = &State{}
 	case KindMapping:
 		item = &Mapping{}
+	case KindLinkPrice:
+		item = &LinkPrice{}
 	default:
 		return nil, fmt.Errorf("catalogue %s %q: %w", kind, head.Code, errUnknownKind)
 	}
@@ -322,7 +328,8 @@ func (m *Measure) validate() error {
 
 func (s *Source) validate() error {
 	var c checker
-	c.require(slices.Contains([]string{"feed", "upload", "api"}, s.Door), "door", "Вход: feed, upload или api.")
+	c.require(slices.Contains([]string{"feed", "upload", "api", DoorFolder}, s.Door), "door", "Вход: feed, upload, api или folder.")
+	c.require(s.Door != DoorFolder || len(s.Agencies) == 1, "agencies", "У папки одно ведомство: укажите, чьи в ней списки.")
 	c.require((s.Door == "feed") == (len(s.Topics) > 0), "topics", "Темы Kafka указываются у источника feed и только у него.")
 	c.require(distinct(s.Topics) && !slices.ContainsFunc(s.Topics, func(t string) bool { return !topicPattern.MatchString(t) }), "topics",
 		"Имена тем Kafka: латинские буквы, цифры, точка, дефис, подчёркивание, без повторов.")

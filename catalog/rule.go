@@ -20,6 +20,7 @@ type Rule struct {
 	Backoff  *Backoff  `json:"backoff,omitempty"`  // retry.<reason>, retry.default
 	Term     *Term     `json:"term,omitempty"`     // term.<life event>
 	Codes    []string  `json:"codes,omitzero"`     // sensitive.bases
+	Policy   string    `json:"policy,omitempty"`   // duplicates, duplicates.<agency>: warn, suppress
 }
 
 // The codes of the rules that every installation must have in force.
@@ -46,8 +47,19 @@ const (
 	// The legal bases under which a text may disclose health and the like. Without it none does.
 	RuleSensitiveBases = "sensitive.bases"
 
+	// What becomes of a row whose person is told the same by an earlier one: of all agencies, and with an agency's code behind it of one.
+	// Without it the row is warned of, and told.
+	RuleDuplicates   = "duplicates"
+	duplicatesPrefix = RuleDuplicates + "."
+
 	retryPrefix = "retry."
 	termPrefix  = "term."
+)
+
+// The policies for duplicates.
+const (
+	DuplicatesWarn     = "warn"
+	DuplicatesSuppress = "suppress"
 )
 
 // Outside these hours nobody is contacted, whatever the rules say.
@@ -59,7 +71,7 @@ const (
 func (r *Rule) validate() error {
 	var c checker
 	values := 0
-	for _, set := range []bool{r.Window != nil, r.Days != nil, r.Count != nil, r.Percent != nil, r.Duration != nil, r.Backoff != nil, r.Term != nil, r.Codes != nil} {
+	for _, set := range []bool{r.Window != nil, r.Days != nil, r.Count != nil, r.Percent != nil, r.Duration != nil, r.Backoff != nil, r.Term != nil, r.Codes != nil, r.Policy != ""} {
 		if set {
 			values++
 		}
@@ -88,6 +100,11 @@ func (r *Rule) validate() error {
 		for _, code := range r.Codes {
 			c.require(code != "" && len(code) <= 64 && strings.TrimSpace(code) == code, "codes", "Коды правовых оснований: до 64 знаков, без пробелов по краям.")
 		}
+	case r.Code == RuleDuplicates, strings.HasPrefix(r.Code, duplicatesPrefix):
+		right = r.Policy != ""
+		agency, one := strings.CutPrefix(r.Code, duplicatesPrefix)
+		c.require(!one || participantPattern.MatchString(agency), "code", "Код правила: duplicates или duplicates.<код участника>, как duplicates.0001.000001.")
+		c.require(!right || r.Policy == DuplicatesWarn || r.Policy == DuplicatesSuppress, "policy", "Что делать с повтором: warn (предупредить) или suppress (не отправлять).")
 	case strings.HasPrefix(r.Code, retryPrefix):
 		if right = r.Backoff != nil; right {
 			r.Backoff.check(&c)
@@ -119,6 +136,16 @@ type Rules struct {
 	SensitiveBases         []string      // codes of legal bases under which a text may disclose health and the like
 	retry                  map[string]Backoff
 	terms                  map[string]Term
+	duplicates             map[string]string // policy by agency; "" = of all others
+}
+
+// SuppressesDuplicates says of an agency's lists that a row whose person is told the same by an earlier one is not told again.
+func (r *Rules) SuppressesDuplicates(agency string) bool {
+	policy, own := r.duplicates[agency]
+	if !own {
+		policy = r.duplicates[""]
+	}
+	return policy == DuplicatesSuppress
 }
 
 // Retry is the back-off for a temporary result with this reason; retry.default where the reason has none of its own.
@@ -137,7 +164,7 @@ func (r *Rules) Term(event string) (Term, bool) {
 
 // newRules gathers the rules in force. A missing number is an error: nothing may be sent by a guess.
 func newRules(inForce []*Rule) (*Rules, error) {
-	r := &Rules{retry: map[string]Backoff{}, terms: map[string]Term{}}
+	r := &Rules{retry: map[string]Backoff{}, terms: map[string]Term{}, duplicates: map[string]string{}}
 	missing := map[string]bool{
 		RuleWindowSMS: true, RuleWindowSMSUrgent: true, RuleWindowVoice: true, RuleHolidays: true, RuleSMSPerDay: true, RuleCallsPerDay: true,
 		RuleGap: true, RuleDuplicatePeriod: true, RuleBadShare: true, RuleGiveUp: true, RuleUncertainWait: true, RuleRetryDefault: true,
@@ -173,6 +200,8 @@ func newRules(inForce []*Rule) (*Rules, error) {
 			r.UncertainWait = rule.Duration.Std()
 		case code == RuleSensitiveBases:
 			r.SensitiveBases = rule.Codes
+		case code == RuleDuplicates, strings.HasPrefix(code, duplicatesPrefix):
+			r.duplicates[strings.TrimPrefix(strings.TrimPrefix(code, RuleDuplicates), ".")] = rule.Policy
 		case strings.HasPrefix(code, retryPrefix):
 			r.retry[strings.TrimPrefix(code, retryPrefix)] = *rule.Backoff
 		case strings.HasPrefix(code, termPrefix):

@@ -72,6 +72,44 @@ func TestWithoutRulesOfTestSendingOnlyThatIsOff(t *testing.T) {
 	}
 }
 
+func TestAnAgencysOwnPolicyForDuplicatesStandsAboveTheCommonOne(t *testing.T) {
+	t.Parallel()
+	rule := func(code, policy string) Item {
+		return &Rule{Head: Head{Code: code, Version: 1}, Title: "т", Policy: policy}
+	}
+	items, err := SeedItems()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const one, other = "0001.000001", "0002.000014"
+	suppresses := func(rules ...Item) (bool, bool) {
+		r, err := New(append(slices.DeleteFunc(slices.Clone(items), func(i Item) bool { return i.Header().Code == RuleDuplicates }), rules...)).Rules(day("2026-12-01"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.SuppressesDuplicates(one), r.SuppressesDuplicates(other)
+	}
+	for _, tt := range []struct {
+		name       string
+		rules      []Item
+		one, other bool
+	}{
+		{"no rule", nil, false, false},
+		{"common", []Item{rule("duplicates", "suppress")}, true, true},
+		{"one's own", []Item{rule("duplicates."+one, "suppress")}, true, false},
+		{"one's own against the common", []Item{rule("duplicates", "suppress"), rule("duplicates."+other, "warn")}, true, false},
+	} {
+		if a, b := suppresses(tt.rules...); a != tt.one || b != tt.other {
+			t.Errorf("%s: %v, %v", tt.name, a, b)
+		}
+	}
+	for _, bad := range []Item{rule("duplicates", "drop"), rule("duplicates.somebody", "warn"), rule("duplicates", ""), rule("gap", "warn")} {
+		if Validate(bad) == nil {
+			t.Errorf("%s: %q is taken", bad.Header().Code, bad.(*Rule).Policy)
+		}
+	}
+}
+
 func TestWindowOfADay(t *testing.T) {
 	t.Parallel()
 	r, err := seeded(t).Rules(day("2026-12-01"))

@@ -25,7 +25,7 @@ FROM catalog_items
 WHERE kind = ANY(@kinds)
 ORDER BY kind, code, version`
 
-var kinds = []Kind{KindLifeEvent, KindMeasure, KindAgency, KindOffice, KindSource, KindTemplate, KindRule, KindState, KindMapping}
+var kinds = []Kind{KindLifeEvent, KindMeasure, KindAgency, KindOffice, KindSource, KindTemplate, KindRule, KindState, KindMapping, KindLinkPrice}
 
 // querier is a pool or a transaction.
 type querier interface {

@@ -48,6 +48,7 @@ type Row struct {
 	Segments   int
 	LifeEvent  string
 	Template   string
+	Earlier    NotificationID   // the one that tells the person the same, so that this one need not; 0 = none
 	Digests    []citizen.Digest // of phone, SNILS, name with birth date: how the person is found later
 }
 
@@ -79,7 +80,7 @@ const (
 )
 
 // Write stores rows behind the caller's own gate, in the caller's transaction: sealed notifications, the outbox, and the persons
-// index. Their runs wait until Start. Nothing is sent before that.
+// index. Their runs wait until Start. Nothing is sent before that. Rows with an Earlier one are set aside and not in the outbox.
 func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row) error {
 	pools, err := poolNumbers(ctx, tx)
 	if err != nil {
@@ -122,12 +123,17 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 		return fmt.Errorf("copy notifications: %w", err)
 	}
 	// In the order of the outbox's key, so that inserts append.
-	order := make([]int, len(rows))
-	for i := range order {
-		order[i] = i
+	order := make([]int, 0, len(rows))
+	var aside []int
+	for i := range rows {
+		if rows[i].Earlier != 0 {
+			aside = append(aside, i)
+		} else {
+			order = append(order, i)
+		}
 	}
 	slices.SortStableFunc(order, func(x, y int) int { return int(runOf[x]) - int(runOf[y]) })
-	err = postgres.CopyIn(ctx, tx, copyOutboxSQL, len(rows), func(row *postgres.CopyRow, i int) {
+	err = postgres.CopyIn(ctx, tx, copyOutboxSQL, len(order), func(row *postgres.CopyRow, i int) {
 		r := &rows[order[i]]
 		row.Fields(3)
 		row.Integer(runOf[order[i]])
@@ -136,6 +142,9 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 	})
 	if err != nil {
 		return fmt.Errorf("copy outbox: %w", err)
+	}
+	if err := setAside(ctx, tx, list.No, rows, aside, runOf); err != nil {
+		return err
 	}
 	return citizen.WriteIndex(ctx, tx, index)
 }
@@ -299,6 +308,7 @@ func (a *Admission) Discard(ctx context.Context, tx pgx.Tx, listNo int64) error 
 	}{
 		{`DELETE FROM outbox WHERE run IN (SELECT id FROM runs WHERE list_no = $1)`, []any{listNo}},
 		{`DELETE FROM runs WHERE list_no = $1`, []any{listNo}},
+		{`DELETE FROM duplicates WHERE id >= $1 AND id < $2`, []any{first, next}},
 		{`DELETE FROM notifications WHERE id >= $1 AND id < $2`, []any{first, next}},
 	} {
 		if _, err := tx.Exec(ctx, step.sql, step.args...); err != nil {

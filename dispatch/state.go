@@ -119,6 +119,7 @@ type Reason string
 const (
 	ReasonNone        Reason = ""
 	ReasonOptOut      Reason = "opt_out"
+	ReasonDuplicate   Reason = "duplicate" // an earlier notification tells the same
 	ReasonCap         Reason = "cap"
 	ReasonWindow      Reason = "window" // of a wait, never of an end
 	ReasonGap         Reason = "gap"    // of a wait, never of an end
@@ -139,6 +140,6 @@ const (
 
 // Reasons lists dispatch's own reasons.
 func Reasons() []Reason {
-	return []Reason{ReasonOptOut, ReasonCap, ReasonWindow, ReasonGap, ReasonPilot, ReasonValidUntil, ReasonCancelled, ReasonLandline, ReasonUnreadable,
+	return []Reason{ReasonOptOut, ReasonDuplicate, ReasonCap, ReasonWindow, ReasonGap, ReasonPilot, ReasonValidUntil, ReasonCancelled, ReasonLandline, ReasonUnreadable,
 		ReasonNoReceipt, ReasonProcessDied, ReasonHeld, ReasonRestored, ReasonNoSender, ReasonPartial, ReasonUndelivered, ReasonExpired}
 }

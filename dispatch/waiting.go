@@ -23,7 +23,7 @@ func (o *Office) WaitingFor(ctx context.Context, id NotificationID, start time.T
 	if err := l.read(ctx, id); err != nil {
 		return Waiting{}, fmt.Errorf("what %s waits for: %w", id, err)
 	}
-	w, err := l.gate(ctx, start)
+	w, err := l.gate(ctx, id, start)
 	if err != nil {
 		return Waiting{}, fmt.Errorf("what %s waits for: %w", id, err)
 	}
@@ -134,10 +134,12 @@ func (l *onlooker) readStops(ctx context.Context) error {
 }
 
 // gate finds the first gate that is shut.
-func (l *onlooker) gate(ctx context.Context, start time.Time) (w Waiting, err error) {
+func (l *onlooker) gate(ctx context.Context, id NotificationID, start time.Time) (w Waiting, err error) {
 	switch {
 	case l.standing.state.Final():
 		return w, nil
+	case l.row == nil && l.standing.state == Pending:
+		return l.aside(ctx, id, start)
 	case l.row == nil:
 		return l.receipt(), nil
 	case l.leased != nil && l.held:

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -36,21 +37,46 @@ func Withdraw(ctx context.Context, tx pgx.Tx, w *journal.Writer, of Withdrawal) 
 	if len(of.IDs) == 0 {
 		return nil, nil
 	}
-	list := of.IDs[0].List()
-	// The outbox is searched before the pools are held: the list may have a million rows, and nothing settles meanwhile. What moves in
-	// between (it was tried, and waits again) is found by another look.
+	aside, err := takeAside(ctx, tx, of.IDs)
+	if err != nil {
+		return nil, fmt.Errorf("withdraw: %w", err)
+	}
 	left := slices.Clone(of.IDs)
-	for range 3 {
-		gone, err := withdrawOnce(ctx, tx, w, of, list, left)
-		if err != nil {
+	drop := func(taken []withdrawn) (gone []NotificationID, err error) {
+		if gone, err = endWithdrawn(ctx, tx, w, of, taken); err != nil {
 			return nil, fmt.Errorf("withdraw: %w", err)
 		}
 		left = slices.DeleteFunc(left, func(id NotificationID) bool { return slices.Contains(gone, id) })
-		if len(gone) == 0 || len(left) == 0 {
+		return gone, nil
+	}
+	if _, err := drop(aside); err != nil {
+		return nil, err
+	}
+	// The outbox is searched before the pools are held: the list may have a million rows, and nothing settles meanwhile. What moves in
+	// between (it was tried, and waits again) is found by another look.
+	for range 3 {
+		if len(left) == 0 {
+			break
+		}
+		taken, err := takeWaiting(ctx, tx, left)
+		if err != nil {
+			return nil, fmt.Errorf("withdraw: %w", err)
+		}
+		gone, err := drop(taken)
+		if err != nil {
+			return nil, err
+		}
+		if len(gone) == 0 {
 			break
 		}
 	}
 	return left, nil
+}
+
+// withdrawn is a row that was taken out of where it waited.
+type withdrawn struct {
+	ID              int64
+	Tries, Sequence int16
 }
 
 type waitingRows struct {
@@ -60,12 +86,12 @@ type waitingRows struct {
 	pools []int16
 }
 
-func lookForWaiting(ctx context.Context, tx pgx.Tx, list int64, ids []NotificationID) (w waitingRows, err error) {
+func lookForWaiting(ctx context.Context, tx pgx.Tx, ids []NotificationID) (w waitingRows, err error) {
 	raw := make([]int64, len(ids))
 	for i, id := range ids {
 		raw[i] = int64(id)
 	}
-	rows, err := tx.Query(ctx, waitingRowsSQL, list, raw)
+	rows, err := tx.Query(ctx, waitingRowsSQL, ids[0].List(), raw)
 	if err != nil {
 		return w, err
 	}
@@ -84,8 +110,9 @@ func lookForWaiting(ctx context.Context, tx pgx.Tx, list int64, ids []Notificati
 	return w, err
 }
 
-func withdrawOnce(ctx context.Context, tx pgx.Tx, w *journal.Writer, of Withdrawal, list int64, ids []NotificationID) (gone []NotificationID, err error) {
-	waiting, err := lookForWaiting(ctx, tx, list, ids)
+// takeWaiting takes rows of one list out of the outbox, but those that are leased.
+func takeWaiting(ctx context.Context, tx pgx.Tx, ids []NotificationID) ([]withdrawn, error) {
+	waiting, err := lookForWaiting(ctx, tx, ids)
 	if err != nil || len(waiting.ids) == 0 {
 		return nil, err
 	}
@@ -98,15 +125,12 @@ func withdrawOnce(ctx context.Context, tx pgx.Tx, w *journal.Writer, of Withdraw
 	if err != nil {
 		return nil, err
 	}
-	type row struct {
-		ID              int64
-		Tries, Sequence int16
-	}
-	taken, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
-	if err != nil || len(taken) == 0 {
-		return nil, err
-	}
-	slices.SortFunc(taken, func(a, b row) int { return int(min(max(a.ID-b.ID, -1), 1)) })
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[withdrawn])
+}
+
+// endWithdrawn writes down the ends of rows that were taken out, and returns those that had not ended before.
+func endWithdrawn(ctx context.Context, tx pgx.Tx, w *journal.Writer, of Withdrawal, taken []withdrawn) (gone []NotificationID, err error) {
+	slices.SortFunc(taken, func(a, b withdrawn) int { return cmp.Compare(a.ID, b.ID) })
 	raw := make([]int64, len(taken))
 	for i := range taken {
 		raw[i] = taken[i].ID
@@ -120,16 +144,16 @@ func withdrawOnce(ctx context.Context, tx pgx.Tx, w *journal.Writer, of Withdraw
 	var sequences, tries []int16
 	for _, r := range taken {
 		id := NotificationID(r.ID)
-		gone = append(gone, id)
 		st := standing[id]
 		if st.state.Final() {
-			continue // its end is told already; the row waited for nothing
+			continue // the row waited for nothing
 		}
+		gone = append(gone, id)
 		sequence := max(r.Sequence, st.sequence) + 1
 		entries = append(entries,
-			journal.Entry{Kind: journal.NotificationCancelled, At: of.At, Agency: of.Agency, Actor: of.Actor, ListNo: list, Notification: r.ID,
+			journal.Entry{Kind: journal.NotificationCancelled, At: of.At, Agency: of.Agency, Actor: of.Actor, ListNo: id.List(), Notification: r.ID,
 				Data: journal.Fields("why", of.Why)},
-			journal.Entry{Kind: journal.Outcome, At: of.At, Agency: of.Agency, ListNo: list, Notification: r.ID, Sequence: int(sequence), Attempt: int(r.Tries),
+			journal.Entry{Kind: journal.Outcome, At: of.At, Agency: of.Agency, ListNo: id.List(), Notification: r.ID, Sequence: int(sequence), Attempt: int(r.Tries),
 				State: Cancelled.String(), From: st.state.String(), Reason: string(ReasonCancelled)})
 		end, sequences, tries = append(end, r.ID), append(sequences, sequence), append(tries, r.Tries)
 	}

@@ -99,6 +99,7 @@ func (s *Service) act(ctx context.Context, o *original) (*act, error) {
 	a.fact("Строк в файле", strconv.Itoa(l.Rows))
 	a.fact("Принято", strconv.Itoa(l.Accepted))
 	a.fact("из них с замечаниями", strconv.Itoa(l.Warnings))
+	a.fact("из них повторы, не отправляются", strconv.Itoa(l.Suppressed))
 	a.fact("Не принято", strconv.Itoa(l.Rejected))
 	a.fact("Приняты раньше, пропущены", strconv.Itoa(l.Skipped))
 	a.fact("Частей СМС", strconv.FormatInt(l.Segments, 10))
@@ -123,7 +124,7 @@ func (a *act) write(b *bookWriter, o *original, whole bool) error {
 		a.fact("SHA-256 файла", hex.EncodeToString(sum.Sum(nil)))
 	}
 	if !whole {
-		a.fact("Внимание", "Показаны не все строки: дальше файл не читается или не помещается на лист.")
+		a.fact("Внимание", "Показаны не все строки: дальше файл не читается.")
 	}
 	b.line(styleHeading, "Протокол загрузки списка")
 	b.line(styleText)

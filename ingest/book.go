@@ -8,6 +8,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -18,10 +19,15 @@ import (
 // Every cell is text: a workbook that goes back to its sender must not turn a СНИЛС into a number, nor anybody's words into a formula.
 type bookWriter struct {
 	zip    *zip.Writer
-	sheets []sheetPlan
-	opened int           // how many of them were begun
-	sheet  *bufio.Writer // the one being written; nil = none
+	plans  []sheetPlan   // still to be opened
+	plan   sheetPlan     // of what is being written
+	more   int           // sheets that go on with it
+	sheets []sheetPlan   // opened
+	sheet  *bufio.Writer // the last of them, being written; nil = none
 	row    int           // its last row
+	above  int           // rows that stand on sheets before this one, which goes on with them
+	titles []string      // of its columns
+	rows   int           // that a sheet has room for
 	buf    bytes.Buffer
 	err    error // the first that occurred; everything after it is left out
 }
@@ -69,12 +75,17 @@ const (
 		`</cellXfs></styleSheet>`
 )
 
-// newBook starts a workbook of these sheets; next opens them, one after another.
+// newBook starts a workbook of these sheets; next opens them, one after another. What has no room on one goes on on another of its own.
 func newBook(w io.Writer, sheets ...sheetPlan) *bookWriter {
-	b := &bookWriter{zip: zip.NewWriter(w), sheets: sheets}
+	b := &bookWriter{zip: zip.NewWriter(w), plans: sheets, rows: bookRows}
 	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	return b
+}
+
+// frame writes the parts that say which sheets there are.
+func (b *bookWriter) frame() {
 	var types, relations, list, names strings.Builder
-	for i, s := range sheets {
+	for i, s := range b.sheets {
 		fmt.Fprintf(&types, `<Override PartName="/xl/worksheets/sheet%d.xml" ContentType="%sworksheet+xml"/>`, i+1, sheetMLType)
 		fmt.Fprintf(&relations, `<Relationship Id="rId%d" Type="%s/worksheet" Target="worksheets/sheet%d.xml"/>`, i+1, officeDocNS, i+1)
 		fmt.Fprintf(&list, `<sheet name="%s" sheetId="%d" r:id="rId%d"/>`, s.name, i+1, i+1)
@@ -93,9 +104,8 @@ func newBook(w io.Writer, sheets ...sheetPlan) *bookWriter {
 	b.part("_rels/.rels", xmlHead+`<Relationships xmlns="`+relationsNS+`"><Relationship Id="rId1" Type="`+officeDocNS+`/officeDocument" Target="xl/workbook.xml"/></Relationships>`)
 	b.part("xl/workbook.xml", xmlHead+`<workbook xmlns="`+mainNS+`" xmlns:r="`+officeDocNS+`"><sheets>`+list.String()+`</workbook>`)
 	b.part("xl/_rels/workbook.xml.rels", fmt.Sprintf(`%s<Relationships xmlns="%s">%s<Relationship Id="rId%d" Type="%s/styles" Target="styles.xml"/></Relationships>`,
-		xmlHead, relationsNS, relations.String(), len(sheets)+1, officeDocNS))
+		xmlHead, relationsNS, relations.String(), len(b.sheets)+1, officeDocNS))
 	b.part("xl/styles.xml", stylesXML)
-	return b
 }
 
 // part writes a whole part.
@@ -112,13 +122,31 @@ func (b *bookWriter) part(name, content string) {
 
 // next closes the sheet being written and opens the one after it.
 func (b *bookWriter) next() {
+	b.plan, b.plans = b.plans[0], b.plans[1:]
+	b.above, b.more, b.titles = 0, 0, nil
+	b.open(b.plan)
+}
+
+// goOn opens another sheet for a row that has no room, under the same titles.
+func (b *bookWriter) goOn(no int) {
+	b.more++
+	plan := b.plan
+	plan.name, plan.header = fmt.Sprintf("%s (%d)", plan.name, b.more+1), min(plan.header, 1)
+	b.above = 0
+	b.open(plan)
+	if b.titles != nil {
+		b.line(styleTitle, b.titles...)
+	}
+	b.above = no - b.row - 1
+}
+
+func (b *bookWriter) open(plan sheetPlan) {
 	b.closeSheet()
 	if b.err != nil {
 		return
 	}
-	plan := b.sheets[b.opened]
-	b.opened++
-	w, err := b.zip.Create(fmt.Sprintf("xl/worksheets/sheet%d.xml", b.opened))
+	b.sheets = append(b.sheets, plan)
+	w, err := b.zip.Create(fmt.Sprintf("xl/worksheets/sheet%d.xml", len(b.sheets)))
 	if err != nil {
 		b.err = err
 		return
@@ -146,14 +174,23 @@ func (b *bookWriter) text(s string) {
 }
 
 // line writes the next row.
-func (b *bookWriter) line(style int, cells ...string) { b.rowAt(b.row+1, style, cells) }
+func (b *bookWriter) line(style int, cells ...string) { b.rowAt(b.above+b.row+1, style, cells) }
 
-// rowAt writes a row under a number of its own, which must be above the last one's.
+// rowAt writes a row under a number of its own, which must be above the last one's; on a sheet that goes on with another it is counted
+// from the first of them.
 func (b *bookWriter) rowAt(no, style int, cells []string) {
 	if b.err != nil {
 		return
 	}
-	if no <= b.row || no > bookRows {
+	if style == styleTitle {
+		b.titles = slices.Clone(cells)
+	}
+	if no-b.above > b.rows {
+		if b.goOn(no); b.err != nil {
+			return
+		}
+	}
+	if no -= b.above; no <= b.row {
 		b.err = fmt.Errorf("workbook: no place for row %d", no)
 		return
 	}
@@ -187,7 +224,7 @@ func (b *bookWriter) lines(style int, cells []string) int {
 	if style != styleWrapped {
 		return most
 	}
-	widths := b.sheets[b.opened-1].widths
+	widths := b.sheets[len(b.sheets)-1].widths
 	for i, s := range cells[:min(len(cells), len(widths))] {
 		room := max(widths[i]*9/10, 1)
 		most = max(most, (utf8.RuneCountInString(s)+room-1)/room)
@@ -209,6 +246,7 @@ func (b *bookWriter) closeSheet() {
 // close ends the workbook. Without it, and after an error, what was written cannot be opened by anybody.
 func (b *bookWriter) close() error {
 	b.closeSheet()
+	b.frame()
 	if b.err == nil {
 		b.err = b.zip.Close()
 	}

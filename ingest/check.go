@@ -34,7 +34,9 @@ type checker struct {
 	profile  bool           // the phones are those known of the persons, not the sender's
 	filled   bool           // texts of rows are the list's template, filled in already
 
-	titles    []string
+	titles    []string // of the columns, and behind them those of names
+	names     []field  // parts of the person's name that have no column of their title but follow from others
+	cells     []string // scratch of withNames
 	bound     map[*catalog.Template]binding
 	events    map[string]*catalog.LifeEvent
 	measures  map[string]*catalog.Measure
@@ -44,6 +46,7 @@ type checker struct {
 	seed      maphash.Seed
 	ids       *seen // external ids; nil when row numbers serve
 	phones    *seen // with the person of each
+	judges    *catalog.TextJudge
 	text      []byte
 }
 
@@ -79,6 +82,7 @@ func (c *checker) ready() {
 	for i, column := range c.header.columns {
 		c.titles[i] = column.Title
 	}
+	c.readyNames()
 	c.bound = make(map[*catalog.Template]binding)
 	c.events = make(map[string]*catalog.LifeEvent)
 	c.measures = make(map[string]*catalog.Measure)
@@ -89,6 +93,7 @@ func (c *checker) ready() {
 		c.ids = newSeen()
 	}
 	c.phones = newSeen()
+	c.judges = catalog.NewTextJudge()
 }
 
 func (c *checker) check(r sheetRow) checked {

@@ -95,6 +95,10 @@ func TestEveryRuleHasARowThatMeetsIt(t *testing.T) {
 		{"error in the text", map[string]string{"Текст": "Срок #Н/Д, звоните"}, "132:text"},
 		{"error in a cell", map[string]string{"Телефон": "#ССЫЛКА!"}, "132:phone"},
 		{"a hash in the text", map[string]string{"Текст": "Окно #5"}, ""},
+		{"a link", map[string]string{"Текст": "СФР: подробности на gosuslugi.ru"}, "140:text"},
+		{"a link in words", map[string]string{"Текст": "СФР: госуслуги точка рф"}, "140:text"},
+		{"a request for data", map[string]string{"Текст": "СФР: назовите код из СМС"}, "141:text"},
+		{"a warning of such requests", map[string]string{"Текст": "СФР: никому не сообщайте код. Выплата назначена."}, ""},
 		{"unknown template", map[string]string{"Текст": "", "Шаблон": "S-99"}, "110:template"},
 		{"answers are no template", map[string]string{"Текст": "", "Шаблон": "S-12"}, "110:template"},
 		{"missing parameter", map[string]string{"Текст": "", "Шаблон": "S-05"}, "104:Дата назначения"},
@@ -133,7 +137,8 @@ func TestEveryRuleHasARowThatMeetsIt(t *testing.T) {
 		})
 	}
 	// Those that need another row, a list or a database have tests of their own.
-	for _, code := range []RuleCode{RuleIDTwice, RuleDuplicate, RuleOptOut, RuleSharedPhone, RuleLong, RuleSkipped, RuleSensitive, RuleNeutral, RuleNoContact} {
+	for _, code := range []RuleCode{RuleIDTwice, RuleDuplicate, RuleOptOut, RuleSharedPhone, RuleLong, RuleSkipped, RuleSensitive, RuleNeutral, RuleSuppressed, RuleIllness, RuleSum,
+		RuleNoContact} {
 		met[code] = true
 	}
 	for _, r := range Rules() {

@@ -203,7 +203,8 @@ func (t *taken) skip(ctx context.Context, rows []checked) error {
 		if _, err := tx.Exec(ctx, byIndexSQL); err != nil {
 			return fmt.Errorf("set planner: %w", err)
 		}
-		return t.s.earlier(ctx, tx, t.l, digests, family, func(d citizen.Digest, list int64) {
+		return t.s.earlier(ctx, tx, earlierSQL, t.l, digests, family, func(d citizen.Digest, id dispatch.NotificationID, _ bool) {
+			list := id.List()
 			for _, i := range of[d] {
 				row := &rows[i]
 				ids, kin := t.family[list]

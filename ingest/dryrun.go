@@ -56,7 +56,7 @@ func (s *Service) check(ctx context.Context, p journal.Principal, h Header, kind
 	if err != nil || out.Fault != nil {
 		return out, err
 	}
-	e, err := s.estimate(ctx, 0, laneOf(l), waiting.waves())
+	e, err := s.estimate(ctx, l.Agency, 0, laneOf(l), waiting.waves())
 	if err != nil {
 		return DryRun{}, err
 	}

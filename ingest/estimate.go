@@ -22,6 +22,8 @@ type Estimate struct {
 	Segments      int64
 	ListsAhead    int
 	SegmentsAhead int64
+	Cost          *float64  // of what still waits, in Currency; nil = some pool has no price in the catalogue, or it is not SMS
+	Currency      string    // ISO 4217; "" without Cost
 	PerSecond     int       // segments a second of the links it goes by; 0 = not known, and only windows are counted
 	StartsAt      time.Time // of its first message; zero when it cannot be told within the horizon
 	FinishesAt    time.Time // of its last; zero likewise
@@ -62,18 +64,19 @@ func (s *Service) Estimate(ctx context.Context, p journal.Principal, id uuid.UUI
 		}
 		own[i] = wave{Demand: d, segments: each * float64(d.Rows), own: true}
 	}
-	return s.estimate(ctx, l.No, laneOf(l), own)
+	return s.estimate(ctx, l.Agency, l.No, laneOf(l), own)
 }
 
 // perRow is the segments of an average row of a list.
 func perRow(l *List) float64 {
-	if l.Accepted == 0 || l.Segments == 0 {
+	sent := l.Accepted - l.Suppressed
+	if sent <= 0 || l.Segments == 0 {
 		return 1
 	}
-	return float64(l.Segments) / float64(l.Accepted)
+	return float64(l.Segments) / float64(sent)
 }
 
-func (s *Service) estimate(ctx context.Context, list int64, lane int16, own []wave) (Estimate, error) {
+func (s *Service) estimate(ctx context.Context, agency string, list int64, lane int16, own []wave) (Estimate, error) {
 	var e Estimate
 	pools := make(map[string]bool)
 	total := 0.0
@@ -116,10 +119,12 @@ func (s *Service) estimate(ctx context.Context, list int64, lane int16, own []wa
 	}
 	e.SegmentsAhead = int64(math.Round(ahead))
 	waves = append(waves, own...)
-	rates, err := s.rates(ctx)
+	states, err := (&dispatch.Office{DB: s.cfg.DB}).Pools(ctx)
 	if err != nil {
 		return e, err
 	}
+	rates := ratesOf(states)
+	e.Cost, e.Currency = s.cost(agency, own, states, now)
 	e.PerSecond, e.StartsAt, e.FinishesAt = forecast(waves, names, rates, rules, now)
 	return e, nil
 }
@@ -142,12 +147,31 @@ func (s *Service) perRows(ctx context.Context, nos []int64) (map[int64]float64, 
 	return each, nil
 }
 
-// rates are the segments a second of each pool; a pool with a link of no stated rate is not in it.
-func (s *Service) rates(ctx context.Context) (map[string]int, error) {
-	states, err := (&dispatch.Office{DB: s.cfg.DB}).Pools(ctx)
-	if err != nil {
-		return nil, err
+// cost is what rows that wait will be charged at most, as long as each is told by the first channel of its plan.
+func (s *Service) cost(agency string, own []wave, pools []dispatch.PoolState, at time.Time) (cost *float64, currency string) {
+	sum := 0.0
+	for _, w := range own {
+		var links []string
+		for _, p := range pools {
+			if p.Name == w.Pool {
+				for _, l := range p.Links {
+					links = append(links, l.Name)
+				}
+			}
+		}
+		price, in, ok := s.cfg.Catalog().SegmentPrice(agency, w.Pool, links, at)
+		if !ok || w.Channel != "sms" || currency != "" && in != currency {
+			return nil, ""
+		}
+		currency = in
+		sum += w.segments * price.Float()
 	}
+	sum = math.Round(sum*100) / 100
+	return &sum, currency
+}
+
+// ratesOf are the segments a second of each pool; a pool with a link of no stated rate is not in it.
+func ratesOf(states []dispatch.PoolState) map[string]int {
 	rates := make(map[string]int)
 	for _, pool := range states {
 		sum, known := 0, len(pool.Links) > 0
@@ -160,7 +184,7 @@ func (s *Service) rates(ctx context.Context) (map[string]int, error) {
 			rates[pool.Name] = sum
 		}
 	}
-	return rates, nil
+	return rates
 }
 
 // forecast plays the queues of pools in steps: in each a pool sends what its rate allows, the first in its queue whose people's window is

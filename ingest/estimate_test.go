@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ekc/catalog"
 	"ekc/citizen"
 	"ekc/dispatch"
 )
@@ -124,5 +125,42 @@ func TestEstimateNamesTheListsAhead(t *testing.T) {
 	}
 	if after := count(); after != before {
 		t.Errorf("a dry run left %d rows", after-before)
+	}
+}
+
+func TestCostFollowsFromThePricesOfTheCatalogue(t *testing.T) {
+	t.Parallel()
+	items, err := catalog.SeedItems()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range items {
+		item.Header().Version = 1
+	}
+	segment := catalog.Price(23_500)
+	priced := catalog.New(append(items, &catalog.LinkPrice{Head: catalog.Head{Code: "P", Version: 1}, Title: "Цена", Link: "smsc", Currency: "RUB", Segment: &segment}))
+	free := false
+	h := newHub(t, func(c *Config) {
+		seed := c.Catalog
+		c.Catalog = func() *catalog.Catalog {
+			if free {
+				return seed()
+			}
+			return priced
+		}
+	})
+	const file = "Телефон;Текст\n+79030000001;СФР: выплата назначена.\n+79030000002;СФР: выплата назначена, ждём вас в отделении по месту жительства с паспортом в любой будний день.\n"
+	l := h.load(listHeader(), file)
+	e, err := h.Estimate(t.Context(), loader, l.ID)
+	if err != nil || e.Segments != 3 || e.Cost == nil || *e.Cost != 7.05 || e.Currency != "RUB" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	d, err := h.Check(t.Context(), loader, listHeader(), strings.NewReader(file))
+	if err != nil || d.Estimate.Cost == nil || *d.Estimate.Cost != 7.05 {
+		t.Errorf("%+v, %v", d.Estimate, err)
+	}
+	free = true
+	if e, err = h.Estimate(t.Context(), loader, l.ID); err != nil || e.Cost != nil || e.Currency != "" {
+		t.Errorf("without a price: %+v, %v", e, err)
 	}
 }

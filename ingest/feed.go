@@ -234,7 +234,7 @@ func (t *feedTaking) make(ctx context.Context, l *feedList, p *FeedPart) error {
 	if err != nil {
 		return err
 	}
-	e.Feed = &feedEnvelope{Parts: p.Parts, Profile: len(p.Verbatim) > 0, Facts: p.Facts}
+	e.Feed = &feedEnvelope{Parts: p.Parts, Profile: len(p.Verbatim) > 0 || p.Facts, Facts: p.Facts}
 	kind := KindFeed
 	if p.Express {
 		kind = KindExpress

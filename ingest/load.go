@@ -435,8 +435,18 @@ func (s *Service) sameFile(ctx context.Context, tx pgx.Tx, agency string, u *upl
 	case again:
 		return "same_file_again", nil
 	}
-	return "", ErrSameFile.with(at.In(moscow()).Format("02.01.2006 в 15:04")+" (МСК)", id)
+	return "", &SameFile{ErrSameFile.with(at.In(moscow()).Format("02.01.2006 в 15:04")+" (МСК)", id), id}
 }
+
+// SameFile is ErrSameFile for a program: it names the list that has the bytes already.
+type SameFile struct {
+	fault *Fault
+	List  uuid.UUID
+}
+
+func (e *SameFile) Error() string { return e.fault.Error() }
+
+func (e *SameFile) Unwrap() error { return e.fault }
 
 // moscow is the zone in which people of an agency are told times.
 func moscow() *time.Location {

@@ -119,7 +119,7 @@ func (o *original) cells(row []string, own ...string) []string {
 	return out
 }
 
-// each hands out the rows below the header; whole is false when the file cannot be read further, or a sheet has no room for more.
+// each hands out the rows below the header; whole is false when the file cannot be read further.
 func (o *original) each(do func(sheetRow) error) (whole bool, err error) {
 	for {
 		row, err := o.rows.Next()
@@ -133,8 +133,6 @@ func (o *original) each(do func(sheetRow) error) (whole bool, err error) {
 			return false, nil
 		case err != nil:
 			return false, err
-		case row.No+o.shift > bookRows:
-			return false, nil
 		}
 		if err := do(row); err != nil {
 			return false, err

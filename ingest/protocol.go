@@ -33,7 +33,9 @@ type Protocol struct {
 	RecordNumSuccess  int        `json:"record_num_success"`
 	RecordNumWarning  int        `json:"record_num_warning"`
 	RecordNumSkipped  int        `json:"record_num_skipped"` // taken by an earlier list
-	Segments          int64      `json:"segments"`
+	// Of record_num_success: repeats that the agency's rule does not let go.
+	RecordNumSuppressed int   `json:"record_num_suppressed"`
+	Segments            int64 `json:"segments"`
 	Outline
 	Next         int            `json:"next,omitempty"` // the row to go on after; absent on the last page
 	ErrorRecords []RecordResult `json:"error_records"`  // the last field: WriteProtocol streams it
@@ -65,7 +67,7 @@ const packageType = "ekc.list"
 
 func (l *List) protocol() Protocol {
 	p := Protocol{PackageID: l.ID, PackageType: packageType, PackageStatus: 3, State: l.State, StateReason: l.StateReason,
-		ReceivingTime: l.CreatedAt.UTC(), RecordNum: l.Rows, RecordNumSuccess: l.Accepted, RecordNumWarning: l.Warnings, RecordNumSkipped: l.Skipped, Segments: l.Segments,
+		ReceivingTime: l.CreatedAt.UTC(), RecordNum: l.Rows, RecordNumSuccess: l.Accepted, RecordNumWarning: l.Warnings, RecordNumSkipped: l.Skipped, RecordNumSuppressed: l.Suppressed, Segments: l.Segments,
 		ErrorRecords: []RecordResult{}}
 	switch l.State {
 	case Receiving:

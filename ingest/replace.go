@@ -67,7 +67,7 @@ func (s *Service) Replace(ctx context.Context, p journal.Principal, id uuid.UUID
 const (
 	lastFileSQL = `SELECT coalesce(max(file_no), 0) FROM list_files WHERE list_no = $1`
 	resetSQL    = `UPDATE lists SET state = 'checking', state_reason = '', rows = 0, accepted = 0, rejected = 0, warnings = 0, segments = 0,
-		skipped = 0, own_ids = false, rows_digest = NULL,
+		skipped = 0, suppressed = 0, own_ids = false, rows_digest = NULL,
 		digest = NULL, loaded_by = @loaded_by, legal_basis = @legal_basis, ordered_by = @ordered_by, template_version = @template_version
 		WHERE no = @no`
 	// The ordinals of a file that was replaced are never given again: the persons index may still lead to them.

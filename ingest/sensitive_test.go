@@ -35,6 +35,37 @@ func TestSensitiveTextLeavesOnlyUnderABasisThatAllowsIt(t *testing.T) {
 	}
 }
 
+// A text of the sender's own is held to the same: what it says of health leaves only under a basis that allows it, a sum is warned of.
+func TestARowsOwnTextDisclosesNothingWithoutABasis(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text     string
+		basis          *catalog.LegalBasis
+		want, template string
+	}{
+		{"health", "МСЭ: срок инвалидности истекает 15.03.2027.", basis, "142:text", ""},
+		{"health, no basis", "МСЭ: срок инвалидности истекает 15.03.2027.", nil, "142:text", ""},
+		{"health, allowed", "МСЭ: срок инвалидности истекает 15.03.2027.", disclosing, "", ""},
+		{"a sum", "СФР: вам перечислено 5000 руб.", basis, "143:text", ""},
+		{"a sum, allowed", "СФР: вам перечислено 5000 руб.", disclosing, "", ""},
+		{"a link is never allowed", "СФР: sfr.gov.ru", disclosing, "140:text", ""},
+		{"neither", "СФР: ждём вас 15.03.2027.", basis, "", ""},
+		{"a template filled in", "МСЭ: срок инвалидности истекает 15.03.2027.", nil, "", "S-03"}, // a test sending: judged where it was taken
+	} {
+		k := testChecker(t, "Телефон;Текст", func(k *checker) {
+			k.envelope.LegalBasis = c.basis
+			if c.template != "" {
+				k.template, _ = k.catalog.FindTemplate(c.template, noon)
+				k.filled = true
+			}
+		})
+		got := k.check(sheetRow{No: 2, Cells: []string{"9030000001", c.text}})
+		if codes(got.messages) != c.want || got.ok != (c.want == "" || c.want == "143:text") {
+			t.Errorf("%s: taken %v, %q, want %q", c.name, got.ok, codes(got.messages), c.want)
+		}
+	}
+}
+
 // Without a twin that may be sent the row is refused. The catalogue demands one, but it may end before its template does.
 func TestSensitiveRowWithoutATwinIsRefused(t *testing.T) {
 	t.Parallel()

@@ -144,8 +144,9 @@ type List struct {
 	Accepted        int
 	Rejected        int
 	Warnings        int
-	Skipped         int // of Rows: taken by an earlier list, and so neither accepted nor rejected
-	Segments        int64
+	Skipped         int    // of Rows: taken by an earlier list, and so neither accepted nor rejected
+	Suppressed      int    // of Accepted: set aside by the check as duplicates, and not sent while what they repeat is
+	Segments        int64  // of what is not set aside
 	Digest          []byte // of what would be sent
 	LoadedBy        string
 	ApprovedBy      string
@@ -164,7 +165,7 @@ type List struct {
 const listColumns = `no, id, agency, source, kind, name, state, state_reason, life_event, template, template_version, channels, priority,
 	on_uncertain, legal_basis, ordered_by, not_before, valid_until, inform_by, test, rows, accepted, rejected, warnings, segments, digest,
 	loaded_by, approved_by, created_at, approved_at, start_at, first_sent_at, ended_at, data_key,
-	(SELECT tested.id FROM lists tested WHERE tested.no = lists.tests), skipped, (SELECT mended.id FROM lists mended WHERE mended.no = lists.corrects),
+	(SELECT tested.id FROM lists tested WHERE tested.no = lists.tests), skipped, (SELECT mended.id FROM lists mended WHERE mended.no = lists.corrects), suppressed,
 	kind IN ('feed', 'express') AND EXISTS (SELECT FROM feed_lists f WHERE f.list_no = lists.no)`
 
 func scanList(row pgx.CollectableRow) (*List, error) {
@@ -175,7 +176,7 @@ func scanList(row pgx.CollectableRow) (*List, error) {
 	err := row.Scan(&l.No, &l.ID, &l.Agency, &l.Source, &l.Kind, &l.Name, &l.State, &l.StateReason, &l.LifeEvent, &l.Template,
 		&l.TemplateVersion, &l.Channels, &l.Priority, &l.OnUncertain, &basis, &l.OrderedBy, &notBefore, &validUntil, &informBy, &l.Test,
 		&l.Rows, &l.Accepted, &l.Rejected, &l.Warnings, &l.Segments, &l.Digest, &l.LoadedBy, &l.ApprovedBy, &l.CreatedAt, &approvedAt,
-		&startAt, &sentAt, &endedAt, &l.dataKey, &tests, &l.Skipped, &corrects, &l.byFeed)
+		&startAt, &sentAt, &endedAt, &l.dataKey, &tests, &l.Skipped, &corrects, &l.Suppressed, &l.byFeed)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -270,7 +269,7 @@ const (
 	gateSQL = `INSERT INTO list_parts (list_no, part, digest, rows, accepted, first_ordinal) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (list_no, part) DO NOTHING`
 	addTotalsSQL = `UPDATE lists SET rows = rows + $2, accepted = accepted + $3, rejected = rejected + $4, warnings = warnings + $5,
-		segments = segments + $6, skipped = skipped + $7 WHERE no = $1 AND state = 'checking'`
+		segments = segments + $6, skipped = skipped + $7, suppressed = suppressed + $8 WHERE no = $1 AND state = 'checking'`
 	// The tables this transaction looks into are as often as not analysed while empty.
 	byIndexSQL = `SET LOCAL enable_seqscan = off`
 )
@@ -288,14 +287,18 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 		if tag.RowsAffected() == 0 {
 			return s.sameSlice(ctx, tx, l.No, sl)
 		}
-		if err := s.personal(ctx, tx, l, sl); err != nil {
+		if err := s.personal(ctx, tx, c, l, e, sl); err != nil {
 			return err
 		}
 		rows := make([]dispatch.Row, len(sl.good))
-		segments, warnings := 0, 0
+		segments, warnings, suppressed := 0, 0, 0
 		for i := range sl.good {
 			rows[i] = sl.good[i].row
-			segments += rows[i].Segments
+			if rows[i].Earlier != 0 {
+				suppressed++
+			} else {
+				segments += rows[i].Segments
+			}
 			if len(sl.good[i].messages) > 0 {
 				warnings++
 			}
@@ -309,7 +312,7 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 		if err := s.writeVerdicts(ctx, tx, l.No, sl); err != nil {
 			return err
 		}
-		tag, err = tx.Exec(ctx, addTotalsSQL, l.No, sl.rows, len(sl.good), len(sl.bad), warnings, segments, len(sl.known))
+		tag, err = tx.Exec(ctx, addTotalsSQL, l.No, sl.rows, len(sl.good), len(sl.bad), warnings, segments, len(sl.known), suppressed)
 		if err != nil {
 			return fmt.Errorf("add totals: %w", err)
 		}
@@ -317,7 +320,7 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 			return errLeaseLost
 		}
 		return s.append(ctx, tx, journal.System("ingest"), journal.Entry{Kind: journal.PartAdmitted, ListNo: l.No, Agency: l.Agency,
-			Count: len(sl.good), Data: journal.Fields("part", fmt.Sprint(sl.part), "rows", fmt.Sprint(sl.rows), "rejected", fmt.Sprint(len(sl.bad)))})
+			Count: len(sl.good), Data: journal.Fields("part", fmt.Sprint(sl.part), "rows", fmt.Sprint(sl.rows), "rejected", fmt.Sprint(len(sl.bad)), "suppressed", fmt.Sprint(suppressed))})
 	})
 	switch {
 	case errors.Is(err, postgres.ErrInDoubt):
@@ -342,8 +345,8 @@ func (s *Service) sameSlice(ctx context.Context, tx pgx.Tx, list int64, sl *slic
 	return nil
 }
 
-// personal makes the keyed digests by which people are found, and warns of refusals and of what was said before.
-func (s *Service) personal(ctx context.Context, tx pgx.Tx, l *List, sl *slice) error {
+// personal makes the keyed digests by which people are found, warns of refusals, and finds what was said before.
+func (s *Service) personal(ctx context.Context, tx pgx.Tx, c claim, l *List, e envelope, sl *slice) error {
 	if _, err := tx.Exec(ctx, byIndexSQL); err != nil {
 		return fmt.Errorf("set planner: %w", err)
 	}
@@ -378,63 +381,7 @@ func (s *Service) personal(ctx context.Context, tx pgx.Tx, l *List, sl *slice) e
 			}
 		}
 	}
-	return s.duplicates(ctx, tx, l, sl, same)
-}
-
-// sameDigest is of what makes a row the same as another: who is told of which event, measure and date.
-func (s *Service) sameDigest(l *List, c *checked) (citizen.Digest, error) {
-	_, identity := c.row.Content.Person.Identity(c.row.Content.Phones[0])
-	return s.cfg.Keys.Digest(digestDuplicate, l.Agency+"\n"+identity+"\n"+c.row.LifeEvent+"\n"+c.measure+"\n"+c.event.String())
-}
-
-// OFFSET 0 keeps the order of the joins: from each digest to its rows, whatever the planner believes of tables it saw empty.
-const earlierSQL = `
-SELECT d.digest, l.no FROM unnest(@digests::bytea[]) AS d(digest)
-	CROSS JOIN LATERAL (SELECT ref FROM persons_index WHERE digest = d.digest AND ref_kind = 1 OFFSET 0) p
-	CROSS JOIN LATERAL (SELECT no FROM lists WHERE no = p.ref >> 24 AND (created_at >= @since OR no = ANY (@also)) AND tests IS NULL AND test = @test
-		AND state NOT IN ('rejected', 'refused', 'cancelled') OFFSET 0) l
-	CROSS JOIN LATERAL (SELECT FROM notifications WHERE id = p.ref OFFSET 0) n`
-
-// earlier finds rows of this list and of others of its agency that are the same as those with these digests: lists within the period of the
-// rules, and those named in also. It sorts the digests.
-func (s *Service) earlier(ctx context.Context, tx pgx.Tx, l *List, digests [][]byte, also []int64, found func(d citizen.Digest, list int64)) error {
-	rules, err := s.cfg.Catalog().Rules(l.CreatedAt)
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(digests, bytes.Compare) // neighbours lie on the same pages of the index
-	rows, err := tx.Query(ctx, earlierSQL, pgx.NamedArgs{"digests": digests, "since": l.CreatedAt.Add(-rules.DuplicatePeriod), "also": also, "test": l.Test})
-	if err != nil {
-		return fmt.Errorf("look for duplicates: %w", err)
-	}
-	var one []byte
-	var list int64
-	if _, err = pgx.ForEachRow(rows, []any{&one, &list}, func() error {
-		found(citizen.Digest(one), list)
-		return nil
-	}); err != nil {
-		return fmt.Errorf("look for duplicates: %w", err)
-	}
-	return nil
-}
-
-// duplicates warns of rows whose person, event, measure and date stand in an earlier row or an earlier list of the agency.
-func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, l *List, sl *slice, same []citizen.Digest) error {
-	digests := make([][]byte, len(same))
-	for i := range same {
-		digests[i] = same[i][:]
-	}
-	seen := make(map[citizen.Digest]bool)
-	if err := s.earlier(ctx, tx, l, digests, nil, func(d citizen.Digest, _ int64) { seen[d] = true }); err != nil {
-		return err
-	}
-	for i := range sl.good {
-		if seen[same[i]] {
-			sl.good[i].add(RuleDuplicate, 0)
-		}
-		seen[same[i]] = true
-	}
-	return nil
+	return s.duplicates(ctx, tx, c, l, e, sl, same)
 }
 
 // writeVerdicts stores faults and warnings, and lets a person be found by a row that was not taken.

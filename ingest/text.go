@@ -50,6 +50,8 @@ func (c *checker) checkText(out *checked, cells []string) {
 		c.setText(out, text)
 		if c.filled && c.template != nil {
 			out.row.Template = c.template.Code
+		} else {
+			c.judge(out)
 		}
 		return
 	}
@@ -78,7 +80,7 @@ func (c *checker) checkText(out *checked, cells []string) {
 		out.addNamed(RuleParameter, columnTitle(template, b.missing))
 		return
 	}
-	rendered, err := b.bound.Render(c.text[:0], cells)
+	rendered, err := b.bound.Render(c.text[:0], c.withNames(out, cells))
 	c.text = rendered[:0]
 	var fault *catalog.TemplateError
 	switch {
@@ -91,6 +93,26 @@ func (c *checker) checkText(out *checked, cells []string) {
 	default:
 		out.row.Template = template.Code
 		c.setText(out, string(rendered))
+	}
+}
+
+// judge holds a text of the sender's own against what templates are held against: nobody else looks at it before it leaves.
+func (c *checker) judge(out *checked) {
+	f := c.judges.Text(out.row.Content.Text)
+	if f&catalog.TextLink != 0 {
+		out.add(RuleLink, fieldText)
+	}
+	if f&catalog.TextAsks != 0 {
+		out.add(RuleDataRequest, fieldText)
+	}
+	if c.mayDisclose() {
+		return
+	}
+	if f&catalog.TextIllness != 0 {
+		out.add(RuleIllness, fieldText)
+	}
+	if f&catalog.TextSum != 0 {
+		out.add(RuleSum, fieldText)
 	}
 }
 

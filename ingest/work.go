@@ -41,6 +41,7 @@ func (s *Service) Run(ctx context.Context) error {
 		g.Go(func() error { return s.checkers(ctx, takesAny) })
 	}
 	g.Go(func() error { return s.repeat(ctx, "start approved lists", s.startDue) })
+	g.Go(func() error { return s.repeat(ctx, "end duplicates", s.endDuplicates) })
 	g.Go(func() error { return s.repeat(ctx, "remove unfinished uploads", s.sweep) })
 	g.Go(func() error { return s.repeat(ctx, "look for missing parts", s.missParts) })
 	g.Go(func() error { return s.repeat(ctx, "forget old cancels", s.forgetRecalls) })
@@ -305,7 +306,7 @@ func (s *Service) keepOutline(ctx context.Context, tx pgx.Tx, c claim, o *Outlin
 	return nil
 }
 
-const rejectSQL = `UPDATE lists SET state = 'rejected', state_reason = @reason, rows = @rows, accepted = 0, rejected = @rejected, skipped = @skipped, segments = 0,
+const rejectSQL = `UPDATE lists SET state = 'rejected', state_reason = @reason, rows = @rows, accepted = 0, rejected = @rejected, skipped = @skipped, segments = 0, suppressed = 0,
 	digest = NULL WHERE no = @no AND state = 'checking'`
 
 // reject ends a list as a whole: nothing of it is kept but its file and its faults.
@@ -377,7 +378,7 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, t tot
 		hub := journal.System("ingest")
 		err = s.append(ctx, tx, hub, journal.Entry{Kind: journal.ListChecked, ListNo: l.No, Agency: l.Agency, State: string(Ready),
 			From: string(Checking), Count: l.Accepted, Data: journal.Fields("rows", fmt.Sprint(l.Rows), "rejected", fmt.Sprint(l.Rejected),
-				"warnings", fmt.Sprint(l.Warnings), "skipped", fmt.Sprint(l.Skipped), "segments", fmt.Sprint(l.Segments))})
+				"warnings", fmt.Sprint(l.Warnings), "skipped", fmt.Sprint(l.Skipped), "suppressed", fmt.Sprint(l.Suppressed), "segments", fmt.Sprint(l.Segments))})
 		if err != nil {
 			return err
 		}

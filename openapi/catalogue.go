@@ -24,7 +24,7 @@ type catalogItem struct {
 }
 
 type CatalogPath struct {
-	Kind string `path:"kind" enum:"life_events,measures,agencies,sources,templates,rules,states,mappings"`
+	Kind string `path:"kind" enum:"life_events,measures,agencies,offices,sources,templates,rules,states,mappings,link_prices"`
 }
 
 func (s *Server) registerCatalog() {
@@ -85,6 +85,8 @@ func (s *Server) catalogItems(p journal.Principal, kind string) ([]catalog.Item,
 		items = itemsOf(c.Measures(now))
 	case "agencies":
 		items = itemsOf(c.Agencies(now))
+	case "offices":
+		items = itemsOf(c.Offices(now))
 	case "sources":
 		items = itemsOf(c.Sources(now))
 	case "templates":
@@ -95,6 +97,8 @@ func (s *Server) catalogItems(p journal.Principal, kind string) ([]catalog.Item,
 		items = itemsOf(c.States(now))
 	case "mappings":
 		items = itemsOf(c.Mappings(now))
+	case "link_prices":
+		items = itemsOf(c.LinkPrices(now))
 	}
 	return slices.DeleteFunc(items, func(i catalog.Item) bool {
 		agency := i.Header().Agency

@@ -100,7 +100,7 @@ func TestCatalogueIsReadByKind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	key := w.key("loader", agencyA, journal.RoleListLoader)
-	for _, kind := range []string{"life_events", "measures", "agencies", "sources", "templates", "rules", "states"} {
+	for _, kind := range []string{"life_events", "measures", "agencies", "offices", "sources", "templates", "rules", "states"} {
 		var all, first Page[map[string]any]
 		w.do(key, "GET", "/v1/catalog/"+kind+"?limit=500", nil).into(t, &all)
 		if len(all.Items) == 0 || all.Items[0]["code"] == "" || all.Items[0]["title"] == "" {

@@ -43,6 +43,7 @@ type List struct {
 	Rejected        int                 `json:"rejected"`
 	Warnings        int                 `json:"warnings"`
 	Skipped         int                 `json:"skipped" doc:"Rows that an earlier list has taken already"`
+	Suppressed      int                 `json:"suppressed" doc:"Of accepted: repeats of what an earlier row says, which the agency's rule does not let go"`
 	Segments        int64               `json:"segments" doc:"SMS segments of what was accepted"`
 	Digest          string              `json:"digest,omitempty" doc:"Of what would be sent; approve names it"`
 	Counts          map[string]int64    `json:"counts" doc:"Notifications by state"`
@@ -69,7 +70,7 @@ func listOf(l *ingest.List) List {
 		ID: l.ID.String(), Name: l.Name, Agency: l.Agency, Source: l.Source, Kind: l.Kind, State: string(l.State), StateReason: l.StateReason,
 		LifeEvent: l.LifeEvent, Template: l.Template, TemplateVersion: l.TemplateVersion, Channels: channels, Priority: l.Priority,
 		OnUncertain: l.OnUncertain, LegalBasis: l.LegalBasis, OrderedBy: l.OrderedBy, NotBefore: timeOf(l.NotBefore), ValidUntil: timeOf(l.ValidUntil),
-		InformBy: timeOf(l.InformBy), Test: l.Test, Rows: l.Rows, Accepted: l.Accepted, Rejected: l.Rejected, Warnings: l.Warnings, Skipped: l.Skipped,
+		InformBy: timeOf(l.InformBy), Test: l.Test, Rows: l.Rows, Accepted: l.Accepted, Rejected: l.Rejected, Warnings: l.Warnings, Skipped: l.Skipped, Suppressed: l.Suppressed,
 		Segments: l.Segments, Digest: hex.EncodeToString(l.Digest), Counts: counts, AsOf: l.AsOf, LoadedBy: l.LoadedBy, ApprovedBy: l.ApprovedBy,
 		CreatedAt: l.CreatedAt, ApprovedAt: timeOf(l.ApprovedAt), StartAt: timeOf(l.StartAt), FirstSentAt: timeOf(l.FirstSentAt), EndedAt: timeOf(l.EndedAt),
 	}

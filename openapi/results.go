@@ -52,7 +52,8 @@ type DryRun struct {
 type Estimate struct {
 	Rows          int64      `json:"rows" doc:"That still wait"`
 	Segments      int64      `json:"segments"`
-	Cost          *float64   `json:"cost" doc:"Null while links have no prices in the catalogue"`
+	Cost          *float64   `json:"cost" doc:"At most, of what still waits; null while links have no prices in the catalogue, and with calls among it"`
+	Currency      string     `json:"currency,omitempty" doc:"ISO 4217"`
 	ListsAhead    int        `json:"lists_ahead"`
 	SegmentsAhead int64      `json:"segments_ahead"`
 	PerSecond     *int       `json:"segments_per_second" doc:"Null when a link states no rate; then only windows are counted"`
@@ -63,7 +64,7 @@ type Estimate struct {
 }
 
 func estimateOf(e ingest.Estimate, now time.Time) Estimate {
-	out := Estimate{Rows: e.Rows, Segments: e.Segments, ListsAhead: e.ListsAhead, SegmentsAhead: e.SegmentsAhead, StartsAt: timeOf(e.StartsAt),
+	out := Estimate{Rows: e.Rows, Segments: e.Segments, Cost: e.Cost, Currency: e.Currency, ListsAhead: e.ListsAhead, SegmentsAhead: e.SegmentsAhead, StartsAt: timeOf(e.StartsAt),
 		FinishesAt: timeOf(e.FinishesAt), Sentence: e.Sentence()}
 	if e.PerSecond > 0 {
 		out.PerSecond = &e.PerSecond

@@ -113,7 +113,8 @@ func (r *catalogReport) count(severity catalog.Severity) (n int) {
 }
 
 var kindTitles = map[catalog.Kind]string{catalog.KindLifeEvent: "событие", catalog.KindMeasure: "мера", catalog.KindAgency: "ведомство",
-	catalog.KindOffice: "отделение", catalog.KindSource: "источник", catalog.KindTemplate: "шаблон", catalog.KindRule: "правило", catalog.KindState: "состояние"}
+	catalog.KindOffice: "отделение", catalog.KindSource: "источник", catalog.KindTemplate: "шаблон", catalog.KindRule: "правило", catalog.KindState: "состояние",
+	catalog.KindMapping: "столбцы", catalog.KindLinkPrice: "цена"}
 
 // print is for the people who keep the catalogue.
 func (r *catalogReport) print(w io.Writer) error {

@@ -20,7 +20,7 @@ type Config struct {
 	Catalog      CatalogConfig       `yaml:"catalog" doc:"What may be said. Everything else about it is data."`
 	Keyset       Secret              `yaml:"keyset" doc:"The key set that seals personal data: the path of the file that 'ekc keys init' makes, or its content. Without it what is in the database cannot be read."`
 	AdminKey     Secret              `yaml:"admin_key" doc:"A key that makes one account with role security_admin, and is refused from then on. Meant for the environment: EKC_ADMIN_KEY."`
-	StateDir     string              `yaml:"state_dir" default:"/var/lib/ekc" doc:"Folder that outlives the process and the database: how far the journal was seen to go."`
+	StateDir     string              `yaml:"state_dir" default:"/var/lib/ekc" doc:"Folder that outlives the process and the database: how far the journal was seen to go, and under inbox/ the watched folders of sources."`
 	DrainTimeout Duration            `yaml:"drain_timeout" default:"30s" doc:"How long messages on the wire and requests may finish once the process is told to stop."`
 	Auth         AuthConfig          `yaml:"auth" doc:"JWT beside our own keys. Read and checked; nothing uses it yet."`
 	Pilot        PilotConfig         `yaml:"pilot" doc:"A trial with few people."`

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"ekc/egisso"
 	"ekc/inbound"
 	"ekc/ingest"
+	"ekc/ingest/inbox"
 	"ekc/journal"
 	"ekc/openapi"
 	"ekc/openapi/webhook"
@@ -162,6 +164,10 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 	if h.roles.api {
 		parts.Go(func() error { return h.lists.Run(partsCtx) })
 		parts.Go(func() error { return h.webhooks.Run(partsCtx) })
+		parts.Go(func() error {
+			return inbox.New(inbox.Config{Dir: filepath.Join(h.config.StateDir, "inbox"), DB: h.db, Catalog: h.catalog.Current, Lists: h.lists,
+				Now: time.Now, Log: h.log}).Run(partsCtx)
+		})
 	}
 	if h.feed != nil {
 		defer h.closeFeed()

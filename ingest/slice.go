@@ -148,6 +148,9 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 				return t, err
 			}
 			sl.digest = d[:]
+			if err := s.addDigests(l, sl); err != nil {
+				return t, err
+			}
 			select {
 			case out <- sl:
 			case <-ctx.Done():
@@ -345,7 +348,25 @@ func (s *Service) sameSlice(ctx context.Context, tx pgx.Tx, list int64, sl *slic
 	return nil
 }
 
-// personal makes the keyed digests by which people are found, warns of refusals, and finds what was said before.
+// addDigests makes the keyed digests by which people are found: of the first phone first, of what makes a row the same as another last. It is
+// done while the slice before is written.
+func (s *Service) addDigests(l *List, sl *slice) error {
+	for i := range sl.good {
+		r := &sl.good[i].row
+		digests, err := s.cfg.Keys.PersonDigests(make([]citizen.Digest, 0, 4), r.Content.Person, r.Content.Phones...)
+		if err != nil {
+			return err
+		}
+		same, err := s.sameDigest(l, &sl.good[i])
+		if err != nil {
+			return err
+		}
+		r.Digests = append(digests, same)
+	}
+	return nil
+}
+
+// personal warns of refusals, and finds what was said before.
 func (s *Service) personal(ctx context.Context, tx pgx.Tx, c claim, l *List, e envelope, sl *slice) error {
 	if _, err := tx.Exec(ctx, byIndexSQL); err != nil {
 		return fmt.Errorf("set planner: %w", err)
@@ -353,16 +374,8 @@ func (s *Service) personal(ctx context.Context, tx pgx.Tx, c claim, l *List, e e
 	phones := make([]citizen.Digest, len(sl.good))
 	same := make([]citizen.Digest, len(sl.good))
 	for i := range sl.good {
-		r := &sl.good[i].row
-		digests, err := s.cfg.Keys.PersonDigests(make([]citizen.Digest, 0, 4), r.Content.Person, r.Content.Phones...)
-		if err != nil {
-			return err
-		}
-		phones[i] = digests[0]
-		if same[i], err = s.sameDigest(l, &sl.good[i]); err != nil {
-			return err
-		}
-		r.Digests = append(digests, same[i])
+		all := sl.good[i].row.Digests
+		phones[i], same[i] = all[0], all[len(all)-1]
 	}
 	refused, err := citizen.OptOutsOf(ctx, tx, phones)
 	if err != nil {

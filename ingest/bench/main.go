@@ -37,7 +37,7 @@ func main() {
 	}
 	var s settings
 	flag.IntVar(&s.rounds, "rounds", 1, "interleaved rounds; medians are printed")
-	flag.IntVar(&s.rows, "rows", 1_000_000, "rows of each file")
+	flag.IntVar(&s.rows, "rows", million, "rows of each file")
 	flag.StringVar(&s.ekc, "ekc", "bin/ekc", "the hub's program")
 	flag.StringVar(&s.dir, "dir", "", "folder for files and database; a temporary one when empty")
 	flag.BoolVar(&s.peers, "peers", true, "measure excelize, xlsx2csv and LibreOffice, too")

@@ -139,10 +139,12 @@ func checkFields(h *Header) error {
 	}
 	h.Channels = plan
 	if b := h.LegalBasis; b != nil {
-		if _, err := time.Parse(time.DateOnly, b.Date); err != nil || b.Code == "" || b.Document == "" || len(b.Code) > 64 ||
+		day, err := citizen.ParseDate(b.Date)
+		if err != nil || b.Code == "" || b.Document == "" || len(b.Code) > 64 ||
 			utf8.RuneCountInString(b.Document) > 500 || badCharacters(b.Code+b.Document) {
 			return ErrBasis
 		}
+		h.LegalBasis = &catalog.LegalBasis{Code: b.Code, Document: b.Document, Date: day.String()}
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func TestBadInputsGetTheirSentences(t *testing.T) {
 		{"header only", submit(listHeader(), "Телефон;Текст\n"), "Под строкой с названиями столбцов нет ни одной заполненной строки. Проверьте, тот ли лист стоит первым."},
 		{"unknown template", submit(template("S-99"), goodFile), "Такого шаблона нет в справочнике, или он не действует. Выберите шаблон из списка."},
 		{"half a basis", submit(listHeader(func(x *Header) { x.LegalBasis = &catalog.LegalBasis{Code: "a", Document: "b"} }), goodFile),
-			"Правовое основание (legal_basis) указывается целиком: код, документ и дата в виде 2026-01-31."},
+			"Правовое основание (legal_basis) указывается целиком: код, документ и дата, например 31.01.2026."},
 		{"unknown template in a row", submit(listHeader(), "Телефон;Шаблон\n79030000001;S-99\n"),
 			"«Шаблон»: Такого кода нет в справочнике или он не действует. Исправьте код события, меры или шаблона."},
 		{"no column for a parameter", submit(template("S-05"), "Телефон;ФИО\n79030000001;Иванова\n"),
@@ -120,11 +120,15 @@ func TestWhatTheHeaderMaySay(t *testing.T) {
 		"long name":       {func(x *Header) { x.Name = strings.Repeat("ш", 201) }, ErrHeaderField},
 		"name with NUL":   {func(x *Header) { x.Name = "a\x00b" }, ErrHeaderField},
 		"broken name":     {func(x *Header) { x.Name = "a\xffb" }, ErrHeaderField},
+		"day in figures":  {func(x *Header) { x.LegalBasis = &catalog.LegalBasis{Code: "a", Document: "b", Date: "15.01.2026"} }, nil},
 		"basis, no date":  {func(x *Header) { x.LegalBasis = &catalog.LegalBasis{Code: "a", Document: "b"} }, ErrBasis},
 	} {
 		e, _, err := h.complete(loader, listHeader(c.change))
 		if c.want == nil && err != nil || c.want != nil && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+		if name == "day in figures" && e.LegalBasis.Date != "2026-01-15" {
+			t.Errorf("the basis is of %q", e.LegalBasis.Date)
 		}
 		if name == "plan in words" && strings.Join(e.Channels, ",") != "sms,voice" {
 			t.Errorf("plan %q", e.Channels)

@@ -78,15 +78,15 @@ var (
 	ErrReplaceFile     = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: к нему ещё не нужно исправление, замените его файл."}
 	ErrCorrectList     = &Fault{FaultConflict, "list_state", "Список в состоянии «%s»: файл уже не заменить, загрузите исправление этого списка."}
 	ErrChanged         = &Fault{FaultConflict, "list_changed", "Список изменился после просмотра. Откройте его заново, проверьте и утвердите ещё раз."}
-	ErrNoBasis         = &Fault{FaultConflict, "no_legal_basis", "Не указано правовое основание (код, документ, дата). Укажите его и повторите."}
-	ErrNoOrder         = &Fault{FaultConflict, "no_order", "Не указано, по чьему распоряжению отправляется список (приказ или письмо)."}
+	ErrNoBasis         = &Fault{FaultConflict, "no_legal_basis", "Не указано правовое основание (код, документ, дата). Замените файл списка тем же файлом, указав основание, и утверждайте."}
+	ErrNoOrder         = &Fault{FaultConflict, "no_order", "Не указано, по чьему распоряжению отправляется список (приказ или письмо). Замените файл списка тем же файлом, указав распоряжение, и утверждайте."}
 	ErrSameFile        = &Fault{FaultConflict, "same_file", "Этот же файл уже загружен %s (список %s). Если его нужно отправить ещё раз, подтвердите повторную загрузку."}
 	ErrSameRows        = &Fault{FaultConflict, "same_rows", "Те же строки уже загружены %s (список %s), только в другом файле. Если их нужно отправить ещё раз, загрузите файл с подтверждением повтора."}
 	ErrUnknownTemplate = &Fault{FaultInvalid, "unknown_template", "Такого шаблона нет в справочнике, или он не действует. Выберите шаблон из списка."}
 	ErrUnknownEvent    = &Fault{FaultInvalid, "unknown_life_event", "Такого события нет в справочнике, или оно не действует. Выберите событие из списка."}
 	ErrUnknownSource   = &Fault{FaultInvalid, "unknown_source", "Такого источника списков нет в справочнике."}
 	ErrHeaderField     = &Fault{FaultInvalid, "bad_field", "Неверное значение поля %s."}
-	ErrBasis           = &Fault{FaultInvalid, "bad_field", "Правовое основание (legal_basis) указывается целиком: код, документ и дата в виде 2026-01-31."}
+	ErrBasis           = &Fault{FaultInvalid, "bad_field", "Правовое основание (legal_basis) указывается целиком: код, документ и дата, например 31.01.2026."}
 	ErrListExpired     = &Fault{FaultInvalid, "expired", "Срок отправки списка уже прошёл. Исправьте дату «Отправить до»."}
 	ErrBadUpload       = &Fault{FaultInvalid, "upload_broken", "Файл передан не полностью. Загрузите его ещё раз."}
 )

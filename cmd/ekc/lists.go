@@ -86,7 +86,7 @@ makes a list of its own of the rows that were not taken before. What is not give
 		{"name", "name of the list; the file's when not given"}, {"life_event", "code or name of the life event"},
 		{"template", "code or title of the template"}, {"channels", "plan: sms, voice, or «СМС, затем звонок»"},
 		{"priority", "urgent, normal or bulk"}, {"on_uncertain", "resend or hold"}, {"legal_basis.code", "code of the legal basis"},
-		{"legal_basis.document", "its document"}, {"legal_basis.date", "its date, 2006-01-02"}, {"ordered_by", "order or letter"},
+		{"legal_basis.document", "its document"}, {"legal_basis.date", "its date, 31.01.2026 or 2026-01-31"}, {"ordered_by", "order or letter"},
 		{"valid_until", "day or time after which nothing is sent"}, {"not_before", "day or time before which nothing is sent"},
 		{"inform_by", "day or time by which people must be told"}, {"sender", "sender by name"},
 		{"mapping", `columns whose titles are not ours: {"Контакт": "phone", "Телефон": ""}`}, {"again", "true: the same file came before, and is meant to go again"},

@@ -100,9 +100,9 @@ func (b *bench) read(ctx context.Context, f *file, way string) (sample, error) {
 	case wayHub:
 		return b.hub(ctx, f)
 	case wayXLSX2CSV:
-		return b.program(ctx, way, "xlsx2csv", f.path, filepath.Join(b.dir, "xlsx2csv.csv"))
+		return b.program(ctx, "xlsx2csv", f.path, filepath.Join(b.dir, "xlsx2csv.csv"))
 	case wayLibreOffice:
-		return b.program(ctx, way, "soffice", "-env:UserInstallation=file://"+filepath.Join(b.dir, "office"), "--headless", "--norestore",
+		return b.program(ctx, "soffice", "-env:UserInstallation=file://"+filepath.Join(b.dir, "office"), "--headless", "--norestore",
 			"--convert-to", "csv:Text - txt - csv (StarCalc):59,34,76", "--outdir", filepath.Join(b.dir, "converted"), f.path)
 	}
 	return b.self(ctx, way, f)

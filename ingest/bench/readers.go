@@ -136,7 +136,7 @@ func (b *bench) self(ctx context.Context, way string, f *file) (sample, error) {
 }
 
 // program runs a peer that is installed or not.
-func (b *bench) program(ctx context.Context, way, name string, args ...string) (sample, error) {
+func (b *bench) program(ctx context.Context, name string, args ...string) (sample, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", name, errMissing)

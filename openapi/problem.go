@@ -128,6 +128,12 @@ func invalid(location, detail string) *Problem {
 	return p
 }
 
+// in is the fault with a sentence for people of its own, where a person fills the field in.
+func (p *Problem) in(russian string) *Problem {
+	p.ru = russian
+	return p
+}
+
 func (p *Problem) Error() string  { return string(p.Code) }
 func (p *Problem) GetStatus() int { return p.Status }
 

@@ -329,7 +329,8 @@ func (f ListFields) header() (ingest.Header, error) {
 		}
 		moment, err := ingest.ParseMoment(m.text)
 		if err != nil {
-			return ingest.Header{}, invalid("body."+m.name, "expected a day (31.12.2026) or a time (RFC 3339)")
+			return ingest.Header{}, invalid("body."+m.name, "expected a day (31.12.2026) or a time (RFC 3339)").
+				in("Поле " + m.name + ": нужен день (31.12.2026) или время (2026-12-31T18:00:00+03:00).")
 		}
 		*m.to = moment
 	}
@@ -456,19 +457,19 @@ func (f *ListFields) set(name, value string) error {
 	case "channels":
 		plan, ok := ingest.ParseChannels(value)
 		if !ok {
-			return invalid("body.channels", "expected sms, voice, or both in order")
+			return invalid("body.channels", "expected sms, voice, or both in order").in("Канал не распознан. Пишите: СМС, звонок, «СМС, затем звонок» или «звонок, затем СМС».")
 		}
 		f.Channels = plan
 	case "priority":
 		if !slices.Contains([]string{ingest.PriorityUrgent, ingest.PriorityNormal, ingest.PriorityBulk}, value) {
-			return invalid("body.priority", `expected value to be one of "urgent, normal, bulk"`)
+			return invalid("body.priority", `expected value to be one of "urgent, normal, bulk"`).in("Срочность (priority): urgent, normal или bulk.")
 		}
 		f.Priority = value
 	case "on_uncertain":
 		f.OnUncertain = value
 	case "legal_basis":
 		if json.Unmarshal([]byte(value), basis()) != nil {
-			return invalid("body.legal_basis", "expected object")
+			return invalid("body.legal_basis", "expected object").in("Правовое основание (legal_basis): нужны код, документ и дата в виде JSON или три поля legal_basis.code, .document, .date.")
 		}
 	case "legal_basis.code":
 		basis().Code = value
@@ -490,7 +491,7 @@ func (f *ListFields) set(name, value string) error {
 		f.Sender = value
 	case "mapping":
 		if json.Unmarshal([]byte(value), &f.Mapping) != nil {
-			return invalid("body.mapping", "expected object")
+			return invalid("body.mapping", "expected object").in(`Соответствие столбцов (mapping) пишется так: {"Контакт": "Телефон"}.`)
 		}
 	case "again":
 		f.Again = value == "true" || value == "1" || value == "on"

@@ -204,3 +204,46 @@ func countStops(t *testing.T, w *world) (n int) {
 	}
 	return n
 }
+
+func TestAMendedFileGoesToItsListByCommand(t *testing.T) {
+	noEnvironment(t)
+	w := newWorld(t, postgrestest.NewURL(t))
+	w.start(slog.New(slog.DiscardHandler))
+	s := w.staff()
+	t.Setenv("EKC_URL", w.url)
+	t.Setenv("EKC_KEY", s.loader.key)
+	file := filepath.Join(t.TempDir(), "list.csv")
+	submit := func(phones []string, more ...string) (openapi.ListRef, string) {
+		t.Helper()
+		must(t, os.WriteFile(file, []byte(listOf(phones)), 0o600))
+		code, out, errOut := ekc(t, append([]string{"lists", "submit", file, "--json"}, more...)...)
+		var ref openapi.ListRef
+		if err := json.Unmarshal([]byte(out), &ref); (code == exitDone) != (err == nil) {
+			t.Fatalf("%d %s %s", code, out, errOut)
+		}
+		return ref, errOut
+	}
+	numbers := ordinary(3)
+	bare, _ := submit(append([]string{"123"}, numbers[:1]...))
+	w.await(s, bare.ID, checked)
+	if _, said := submit(numbers[:2], "--corrects", bare.ID); !strings.Contains(said, "замените его файл") {
+		t.Errorf("a correction before approval: %s", said)
+	}
+	replaced, said := submit(numbers[:2], "--replaces", bare.ID, "--life-event", "OP-04", "--ordered-by", "письмо 1", "--legal-basis-code", "x",
+		"--legal-basis-document", "приказ", "--legal-basis-date", "15.01.2026")
+	list := w.await(s, bare.ID, checked)
+	if replaced.ID != bare.ID || list.Accepted != 2 || list.LegalBasis == nil || list.LegalBasis.Date != "2026-01-15" {
+		t.Fatalf("the list with its file replaced: %+v; %s", list, said)
+	}
+	must(t, approve(t.Context(), s, list))
+	if _, said := submit(numbers, "--replaces", bare.ID); !strings.Contains(said, "загрузите исправление") {
+		t.Errorf("another file after approval: %s", said)
+	}
+	mended, said := submit(numbers, "--corrects", bare.ID)
+	if l := w.await(s, mended.ID, checked); l.Corrects != bare.ID || l.Accepted != 1 || l.Skipped != 2 || l.Name != "Исправление: list.csv" {
+		t.Errorf("the correction: %+v; %s", l, said)
+	}
+	if _, said := submit(numbers, "--mapping", "Контакт=Телефон"); !strings.Contains(said, `{"Контакт": "Телефон"}`) {
+		t.Errorf("a mapping that is none: %s", said)
+	}
+}

@@ -27,7 +27,8 @@ func (a *app) listsCommand() *cobra.Command {
 the list is completed, with 3 if it was rejected, refused or cancelled. Somebody else approves it meanwhile.
 
 A mended file goes to its list: with --replaces while that waits for approval or was rejected, with --corrects once it was approved, which
-makes a list of its own of the rows that were not taken before. What is not given stays as it was.`,
+makes a list of its own of the rows that were not taken before. What is not given stays as it was; --replaces takes nothing but the legal
+basis, the order and the mapping.`,
 		Example: `  ekc lists submit list.xlsx --template pension-granted --life-event OP-04 --legal-basis-code 178-FZ \
     --legal-basis-document "178-ФЗ" --legal-basis-date 1999-07-17 --ordered-by "письмо 12 от 01.02.2026" --wait`,
 		RunE: func(cmd *cobra.Command, args []string) error {

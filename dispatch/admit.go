@@ -309,6 +309,7 @@ func (a *Admission) Discard(ctx context.Context, tx pgx.Tx, listNo int64) error 
 		{`DELETE FROM outbox WHERE run IN (SELECT id FROM runs WHERE list_no = $1)`, []any{listNo}},
 		{`DELETE FROM runs WHERE list_no = $1`, []any{listNo}},
 		{`DELETE FROM duplicates WHERE id >= $1 AND id < $2`, []any{first, next}},
+		{`DELETE FROM outcomes WHERE id >= $1 AND id < $2`, []any{first, next}}, // of rows that were taken back
 		{`DELETE FROM notifications WHERE id >= $1 AND id < $2`, []any{first, next}},
 	} {
 		if _, err := tx.Exec(ctx, step.sql, step.args...); err != nil {

@@ -24,6 +24,8 @@ type Lists interface {
 	TakeParts(ctx context.Context, parts []ingest.FeedPart) (fates []*ingest.Fault, err error)
 	// TakeRecall takes rows back, also those that come later; a refusal is an *ingest.Fault.
 	TakeRecall(ctx context.Context, r ingest.Recall) error
+	// TakeDeaths is told of people who have died.
+	TakeDeaths(ctx context.Context, p journal.Principal, people []citizen.SNILS) error
 	// HoldSource makes what came from a source wait.
 	HoldSource(ctx context.Context, source, reason string) error
 	// Crowded says that so much waits to be checked that no more lists should be taken now.

@@ -74,6 +74,8 @@ func (l *fakeLists) TakeRecall(_ context.Context, r ingest.Recall) error {
 	return nil
 }
 
+func (l *fakeLists) TakeDeaths(context.Context, journal.Principal, []citizen.SNILS) error { return nil }
+
 func (l *fakeLists) HoldSource(_ context.Context, source, _ string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"ekc/citizen"
 	"ekc/ingest"
 	"ekc/journal"
 	"ekc/postgres"
@@ -145,6 +146,9 @@ func (t *taking) take(m *message) error {
 	if len(parts) == 0 {
 		t.taken++
 	}
+	if err := t.deaths(who, parsed.Deaths); err != nil {
+		return err
+	}
 	recalls := parsed.Recalls
 	if parsed.Cancel != nil {
 		recalls = append(recalls, *parsed.Cancel)
@@ -263,6 +267,21 @@ func (t *taking) recall(m *message, who journal.Principal, recalls []Cancel) err
 		}
 	}
 	return nil
+}
+
+// deaths are told to Lists after the parts that came before them.
+func (t *taking) deaths(who journal.Principal, deaths []Death) error {
+	if len(deaths) == 0 {
+		return nil
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	people := make([]citizen.SNILS, len(deaths))
+	for i, d := range deaths {
+		people[i] = d.SNILS
+	}
+	return t.patiently(t.ctx, func(ctx context.Context) error { return t.feed.cfg.Lists.TakeDeaths(ctx, who, people) })
 }
 
 func (t *taking) recallOne(m *message, who journal.Principal, c Cancel, ids []string) (refused bool, err error) {

@@ -322,7 +322,9 @@ func TestAnInterruptedCheckSuppressesTheSameRows(t *testing.T) {
 		if _, err := h.db.Exec(t.Context(), `UPDATE list_files SET checked_until = NULL`); err != nil {
 			t.Fatal(err)
 		}
-		h.checkAll()
+		for h.get(ref.ID).State == Checking { // a renewal that was given up may yet come, and hold for a millisecond
+			h.checkAll()
+		}
 		if l := h.get(ref.ID); l.State != Ready || l.Suppressed != 3 || h.fate(l) != "oododd" {
 			t.Errorf("killed after slice %d: %s %d %s", die, l.State, l.Suppressed, h.fate(l))
 		}

@@ -394,6 +394,9 @@ func (s *Service) personal(ctx context.Context, tx pgx.Tx, c claim, l *List, e e
 			}
 		}
 	}
+	if err := s.warnOfDeaths(ctx, tx, sl); err != nil {
+		return err
+	}
 	return s.duplicates(ctx, tx, c, l, e, sl, same)
 }
 

@@ -348,6 +348,9 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, t tot
 		if err := e.Feed.lockRecalls(ctx, tx, l.ID); err != nil {
 			return err
 		}
+		if err := lockDeaths(ctx, tx); err != nil {
+			return err
+		}
 		var content []byte
 		if byTitle(c.format) { // lists by the interface are told apart by their Idempotency-Key
 			var err error
@@ -384,6 +387,9 @@ func (s *Service) ready(ctx context.Context, c claim, l *List, e envelope, t tot
 		}
 		if l.Tests != uuid.Nil {
 			return s.approveTest(ctx, tx, l)
+		}
+		if err := s.endDeceased(ctx, tx, c, l); err != nil {
+			return err
 		}
 		if e.Feed != nil {
 			if all, err := s.recallChecked(ctx, tx, l); err != nil || all {

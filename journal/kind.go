@@ -51,6 +51,7 @@ const (
 	HistoryRead      Kind = "history.read"
 	PersonSearched   Kind = "person.searched"
 	PersonalViewed   Kind = "personal.viewed" // rows, texts or files with personal data were shown or downloaded
+	DeathsReceived   Kind = "deaths.received"
 	ProfileChanged   Kind = "profile.changed" // of a citizen
 	CatalogChanged   Kind = "catalog.changed"
 	SourceChanged    Kind = "source.changed"
@@ -65,7 +66,7 @@ var kinds = [...]Kind{
 	BatchClaimed, Attempt, Outcome, NotificationCancelled, RecallReceived, RecallTooLate, NotificationSettled, PoolTaken, LeaseRecovered, StopSet, StopLifted,
 	OptOut, OptIn, InboundRegistered,
 	AccountCreated, AccountChanged, AccountBlocked, KeyCreated, KeyRevoked, SessionOpened, SessionClosed, AccessDenied,
-	HistoryRead, PersonSearched, PersonalViewed, ProfileChanged, CatalogChanged, SourceChanged, DataKeyDestroyed, JournalVerified, Recovered,
+	HistoryRead, PersonSearched, PersonalViewed, DeathsReceived, ProfileChanged, CatalogChanged, SourceChanged, DataKeyDestroyed, JournalVerified, Recovered,
 }
 
 // Kinds lists every kind this version writes.

@@ -92,7 +92,7 @@ func (s *store) count() int {
 	return len(s.seen)
 }
 
-func numbered(from, n int) []kafka.Message {
+func counted(from, n int) []kafka.Message {
 	all := make([]kafka.Message, n)
 	for i := range all {
 		all[i] = kafka.Message{Key: fmt.Append(nil, "list-", (from+i)%17), Value: fmt.Append(nil, "part ", from+i)}
@@ -136,7 +136,7 @@ func TestAnOffsetIsCommittedOnlyAfterItsMessageIsStored(t *testing.T) {
 		return len(stored.seen) == n
 	}
 	for i := range 8 {
-		broker.Produce(t, topic, numbered(i*n/8, n/8)...)
+		broker.Produce(t, topic, counted(i*n/8, n/8)...)
 		check()
 	}
 	eventually(t, "every message is stored", check)
@@ -159,7 +159,7 @@ func TestConsumersThatJoinAndLeaveLeaveNothingOut(t *testing.T) {
 	brokers := Brokers{Addrs: []string{broker.Addr()}}
 	first := startReader(t, brokers, topic, group, handle)
 	for i := range 4 {
-		broker.Produce(t, topic, numbered(i*n/4, n/4)...)
+		broker.Produce(t, topic, counted(i*n/4, n/4)...)
 		switch i {
 		case 0:
 			eventually(t, "the first reads", func() bool { return stored.count() > 0 })
@@ -182,7 +182,7 @@ func TestABrokerThatRestartsIsReadOnFrom(t *testing.T) {
 	stored := newStore()
 	r := startReader(t, Brokers{Addrs: []string{broker.Addr()}}, topic, group, func(_ context.Context, m []message) error { stored.put(m); return nil })
 	for i := range 3 {
-		broker.Produce(t, topic, numbered(i*100, 100)...)
+		broker.Produce(t, topic, counted(i*100, 100)...)
 		eventually(t, "what was written is stored", func() bool { return stored.count() == (i+1)*100 })
 		switch i {
 		case 0:
@@ -238,7 +238,7 @@ func TestFaultsOfTopicsHaveTheirNames(t *testing.T) {
 				eventually(t, string(c.want), func() bool { return r.gauge.status().Fault == c.want })
 				return
 			}
-			broker.Produce(t, c.topic, numbered(0, 1)...)
+			broker.Produce(t, c.topic, counted(0, 1)...)
 			eventually(t, "the message comes", func() bool { return stored.count() == 1 })
 		})
 	}
@@ -248,7 +248,7 @@ func TestFaultsOfTopicsHaveTheirNames(t *testing.T) {
 		r := startReader(t, secure(kafkatest.Password), later, kafkatest.Name("group"), func(_ context.Context, m []message) error { stored.put(m); return nil })
 		eventually(t, "it is missing", func() bool { return r.gauge.status().Fault == FaultTopicMissing })
 		broker.MakeTopic(t, later, 2)
-		broker.Produce(t, later, numbered(0, 10)...)
+		broker.Produce(t, later, counted(0, 10)...)
 		eventually(t, "it is read", func() bool { return stored.count() == 10 && r.gauge.status().Fault == "" })
 	})
 }
@@ -266,7 +266,7 @@ func TestASingleMessageIsHandedOutAtOnce(t *testing.T) {
 	best := time.Hour
 	for i := range 5 {
 		began := time.Now()
-		broker.Produce(t, topic, numbered(i, 1)...)
+		broker.Produce(t, topic, counted(i, 1)...)
 		best = min(best, (<-came).Sub(began))
 	}
 	if best >= fetchWait {
@@ -306,13 +306,13 @@ func TestMessagesThatRetentionTookAreToldOf(t *testing.T) {
 	stored := newStore()
 	handle := func(_ context.Context, m []message) error { stored.put(m); return nil }
 	brokers := Brokers{Addrs: []string{broker.Addr()}}
-	broker.Produce(t, topic, numbered(0, 5)...)
+	broker.Produce(t, topic, counted(0, 5)...)
 	first := startReader(t, brokers, topic, group, handle)
 	eventually(t, "the first five are read", func() bool { return broker.Committed(t, group, topic, 1)[0] == 5 })
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
-	broker.Produce(t, topic, numbered(5, 5)...)
+	broker.Produce(t, topic, counted(5, 5)...)
 	deleteBefore(t, broker, topic, 8)
 	second := startReader(t, brokers, topic, group, handle)
 	eventually(t, "what is left is read", func() bool { return stored.count() == 7 })

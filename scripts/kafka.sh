@@ -88,12 +88,12 @@ settle() { # folder with unpacked packages
 		return
 	fi
 	[[ -r /etc/ssl/certs/ca-certificates.crt ]] || return 0
-	say "giving Java the machine's certificates: a minute"
+	say "giving Java the machine's certificates: a minute or three"
 	mkdir "$1/pem"
 	awk -v dir="$1/pem" '/BEGIN CERTIFICATE/ { n++ } { print > (dir "/" n ".pem") }' /etc/ssl/certs/ca-certificates.crt
 	rm -f "${java%/bin/java}/lib/security/cacerts"
 	for certificate in "$1"/pem/*.pem; do
-		"${java%/java}/keytool" -importcert -noprompt -storetype JKS -storepass changeit -keystore "${java%/bin/java}/lib/security/cacerts" \
+		unpacked "${java%/java}/keytool" -importcert -noprompt -storetype JKS -storepass changeit -keystore "${java%/bin/java}/lib/security/cacerts" \
 			-alias "$(basename "$certificate")" -file "$certificate" >/dev/null 2>&1 || true
 	done
 	rm -rf -- "$1/pem"

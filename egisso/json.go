@@ -153,7 +153,7 @@ func (r *jsonReader) container(open byte) jsonValue {
 			if r.fault != nil {
 				return v
 			}
-			again := false
+			var again bool
 			switch n := len(r.names) - firstName; {
 			case n < fewNames:
 				again = slices.Contains(r.names[firstName:], name)

@@ -2,18 +2,23 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"ekc/catalog"
 	"ekc/egisso"
+	"ekc/ingest"
+	"ekc/journal"
 )
 
 func (a *app) feedCommand() *cobra.Command {
@@ -25,6 +30,8 @@ type feedReport struct {
 	OK       bool            `json:"ok"`
 	Messages []lintedMessage `json:"messages"`
 	Missing  []missingParts  `json:"missing,omitempty"`
+
+	rows *rowCheck
 }
 
 type lintedMessage struct {
@@ -37,6 +44,8 @@ type lintedMessage struct {
 	Recalls  int               `json:"recalls,omitempty"`
 	Deaths   int               `json:"deaths,omitempty"`
 	Problems []*egisso.Problem `json:"problems,omitempty"`
+	// Verdicts are those of its rows, where they were asked for.
+	Verdicts []ingest.RecordResult `json:"verdicts,omitempty"`
 }
 
 // missingParts is advice: they may be in other files.
@@ -48,16 +57,22 @@ type missingParts struct {
 func feedLintCommand() *cobra.Command {
 	var asJSON, events bool
 	var kind string
+	var rows rowCheck
 	cmd := &cobra.Command{Use: "lint FILE…", Short: "Say what is wrong with messages before they are sent", Args: cobra.MinimumNArgs(1),
 		Long: `Reads messages as they would lie in a topic: CloudEvents in JSON, one in a file or one behind the other (NDJSON), or ЕГИССО's XML (10.33.O,
 10.06.S, 20.02.S). Each is held against the contract as the hub does it, and the parts of a list against each other. Says in Russian where,
-what is wrong and what to do, and repeats no value. Needs no server. What rows are worth (phones, templates, terms) only the hub knows:
-POST /v1/lists/check. - is standard input. Ends with 3 if anything is wrong.`,
+what is wrong and what to do, and repeats no value. Needs no server. With --rows the rows of JSON parts get the verdicts of the load
+protocol, too: by the rules, and by the catalogue the product comes with (--catalog lays a file of yours over it). - is standard input. Ends
+with 3 if anything is wrong.`,
 		Example: `  ekc feed lint part-1.json part-2.json
+  ekc feed lint --rows part-1.json
   ekc feed lint --type 10.06.S package.xml
   ekc feed send list.xlsx --source 0002.000014 --dry-run | ekc feed lint -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r := &feedReport{Messages: []lintedMessage{}}
+			if err := rows.open(cmd); err != nil {
+				return err
+			}
+			r := &feedReport{Messages: []lintedMessage{}, rows: &rows}
 			l := &egisso.Linter{Now: time.Now(), Events: events}
 			for _, path := range args {
 				if err := r.lint(cmd, l, path, kind); err != nil {
@@ -78,8 +93,60 @@ POST /v1/lists/check. - is standard input. Ends with 3 if anything is wrong.`,
 		}}
 	cmd.Flags().BoolVar(&events, "events", false, "they are for the topic of single events: one part, at most 100 rows")
 	cmd.Flags().StringVar(&kind, "type", "", "header ekc_type of XML; its namespace says it, too")
+	cmd.Flags().BoolVar(&rows.wanted, "rows", false, "hold the rows against the rules and the catalogue, too")
+	cmd.Flags().StringVar(&rows.path, "catalog", "", "`file` of the catalogue over the product's own; of --rows")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// rowCheck gives rows their verdicts, if that is wanted.
+type rowCheck struct {
+	wanted  bool
+	path    string
+	catalog *catalog.Catalog
+}
+
+func (c *rowCheck) open(cmd *cobra.Command) error {
+	if !c.wanted {
+		return nil
+	}
+	items, err := catalog.SeedItems()
+	if err != nil {
+		return err
+	}
+	c.catalog = catalog.New(items)
+	if c.path == "" {
+		return nil
+	}
+	data, err := readDocument(cmd, c.path)
+	if err != nil {
+		return err
+	}
+	if items, err = catalog.ParseDocument(data); err != nil {
+		return &exitError{exitFound, fmt.Errorf("the catalogue's file is at fault: `ekc catalog lint` says where (%w)", err)}
+	}
+	c.catalog = c.catalog.With(items)
+	return nil
+}
+
+// check adds to a message that keeps the contract what its rows would get. The source is the catalogue's of the feed for the agency, if
+// there is one: it fills in what the list leaves out.
+func (c *rowCheck) check(ctx context.Context, now time.Time, m *egisso.Message, linted *lintedMessage) {
+	p := journal.Principal{Account: "lint", Agency: m.Source, Roles: []journal.Role{journal.RoleListLoader}}
+	for _, source := range c.catalog.Sources(now) {
+		if source.Door == "feed" && slices.Contains(source.Agencies, m.Source) {
+			p.Source = source.Code
+			break
+		}
+	}
+	header := m.Part.Header
+	header.Source = p.Source
+	found, err := ingest.CheckOffline(ctx, c.catalog, now, p, header, m.Part.Rows)
+	var fault *ingest.Fault
+	if errors.As(err, &fault) {
+		linted.Problems = append(linted.Problems, &egisso.Problem{Code: fault.Code, Detail: fault.Detail})
+	}
+	linted.Verdicts = found.Protocol.ErrorRecords
 }
 
 // maxLinted is how much of a file is read.
@@ -108,7 +175,7 @@ func (r *feedReport) lint(cmd *cobra.Command, l *egisso.Linter, path, kind strin
 		if kind != "" {
 			headers = append(headers, egisso.Header{Key: "ekc_type", Value: []byte(kind)})
 		}
-		r.add(l, path, headers, text)
+		r.add(cmd.Context(), l, path, headers, text)
 		return nil
 	}
 	messages := splitMessages(text)
@@ -117,7 +184,7 @@ func (r *feedReport) lint(cmd *cobra.Command, l *egisso.Linter, path, kind strin
 		if len(messages) > 1 {
 			where += ":" + strconv.Itoa(i+1)
 		}
-		r.add(l, where, nil, message)
+		r.add(cmd.Context(), l, where, nil, message)
 	}
 	return nil
 }
@@ -139,7 +206,7 @@ func splitMessages(text []byte) (messages [][]byte) {
 	}
 }
 
-func (r *feedReport) add(l *egisso.Linter, where string, headers []egisso.Header, value []byte) {
+func (r *feedReport) add(ctx context.Context, l *egisso.Linter, where string, headers []egisso.Header, value []byte) {
 	m, faults := l.Add(headers, value)
 	linted := lintedMessage{Where: where, Problems: faults}
 	if m != nil {
@@ -154,6 +221,9 @@ func (r *feedReport) add(l *egisso.Linter, where string, headers []egisso.Header
 			linted.ListID, linted.Recalls = m.Cancel.ListID.String(), len(m.Cancel.ExternalIDs)
 		}
 	}
+	if r.rows.wanted && m != nil && m.Type == egisso.TypePart && len(faults) == 0 {
+		r.rows.check(ctx, l.Now, m, &linted)
+	}
 	r.Messages = append(r.Messages, linted)
 }
 
@@ -167,7 +237,17 @@ func (r *feedReport) judge(l *egisso.Linter) {
 
 func (r *feedReport) faults() (n int) {
 	for i := range r.Messages {
-		n += len(r.Messages[i].Problems)
+		n += r.Messages[i].faults()
+	}
+	return n
+}
+
+func (m *lintedMessage) faults() int {
+	n := len(m.Problems)
+	for _, v := range m.Verdicts {
+		if !v.RecordOK {
+			n++
+		}
 	}
 	return n
 }
@@ -180,7 +260,16 @@ func (r *feedReport) print(w io.Writer) error {
 		for _, p := range m.Problems {
 			fmt.Fprintf(&b, "%s: ошибка (%s): %s\n", m.Where, p.Code, p.Detail)
 		}
-		if len(m.Problems) > 0 {
+		for _, v := range m.Verdicts {
+			for _, message := range v.Messages {
+				severity := "ошибка"
+				if message.MessageType == ingest.TypeWarning {
+					severity = "совет"
+				}
+				fmt.Fprintf(&b, "%s: %s (%d): Строка %d: %s\n", m.Where, severity, message.RuleCode, v.Row, message.Report)
+			}
+		}
+		if m.faults() > 0 {
 			continue
 		}
 		fmt.Fprintf(&b, "%s: хорошо, %s", m.Where, m.Type)

@@ -68,6 +68,11 @@ func TestFeedLintSaysOfEveryGoldenMessageWhatTheManifestSays(t *testing.T) {
 	}
 }
 
+const badRows = `{"specversion":"1.0","id":"1","source":"0001.000001","type":"ekc.list.part.v1","data":{"list_id":"5f1c8e1e-8a30-4a5b-9a58-1f6f6f1d9c11",
+"part":1,"parts":1,"life_event":"OP-04","rows":[{"external_id":"а","phone":"+7903","template":"S-32","data":{"date":"2026-03-01"}},
+{"external_id":"б","phone":"+79030005000","template":"S-99"},
+{"external_id":"в","phone":"+79030005010","language":"эльфийский","data":{"date":"2026-03-01"}}]}}`
+
 func TestFeedLintIsForPeopleToo(t *testing.T) {
 	t.Parallel()
 	dir, _ := goldens(t)
@@ -89,13 +94,18 @@ func TestFeedLintIsForPeopleToo(t *testing.T) {
 		code int
 		says []string
 	}{
-		"good":               {at("accepted.json", "repeat.json"), exitDone, []string{"accepted.json: хорошо, ekc.list.part.v1, часть 1 из 1, строк 2", "сообщений: 2, ошибок: 0"}},
-		"parts":              {at("three-2.json", "three-3.json"), exitDone, []string{"здесь нет частей: 1"}},
-		"a fault":            {at("wrong-schema.json"), exitFound, []string{"ошибка (field_unknown): Строка 1", "Допустимы:", "family_name"}},
-		"other content":      {at("accepted.json", "other-content.json"), exitFound, []string{"part_differs"}},
-		"other header":       {at("header-1.json", "header-2.json"), exitFound, []string{"header_differs"}},
-		"XML":                {at("facts-2x.xml", "life-event.xml", "deaths.xml"), exitDone, []string{"10.06.S, часть 1 из 1, строк 2, отзывает 5", "умерших 2"}},
-		"several in a file":  {[]string{"feed", "lint", several}, exitFound, []string{":1: хорошо", ":4: ошибка (field_unknown)", "нет частей: 1", "сообщений: 4"}},
+		"good":              {at("accepted.json", "repeat.json"), exitDone, []string{"accepted.json: хорошо, ekc.list.part.v1, часть 1 из 1, строк 2", "сообщений: 2, ошибок: 0"}},
+		"parts":             {at("three-2.json", "three-3.json"), exitDone, []string{"здесь нет частей: 1"}},
+		"a fault":           {at("wrong-schema.json"), exitFound, []string{"ошибка (field_unknown): Строка 1", "Допустимы:", "family_name"}},
+		"other content":     {at("accepted.json", "other-content.json"), exitFound, []string{"part_differs"}},
+		"other header":      {at("header-1.json", "header-2.json"), exitFound, []string{"header_differs"}},
+		"XML":               {at("facts-2x.xml", "life-event.xml", "deaths.xml"), exitDone, []string{"10.06.S, часть 1 из 1, строк 2, отзывает 5", "умерших 2"}},
+		"several in a file": {[]string{"feed", "lint", several}, exitFound, []string{":1: хорошо", ":4: ошибка (field_unknown)", "нет частей: 1", "сообщений: 4"}},
+		"rows":              {append(at("accepted.json", "event.json", "three-1.json"), "--rows"), exitDone, []string{"accepted.json: хорошо", "сообщений: 3, ошибок: 0"}},
+		"rows at fault": {[]string{"feed", "lint", "--rows", written(t, badRows)}, exitFound, []string{"ошибка (101): Строка 1: «Телефон»: Номер телефона не читается", "ошибка (110): Строка 2",
+			"совет (130): Строка 3", "ошибок: 2"}},
+		"list at fault":      {[]string{"feed", "lint", "--rows", written(t, strings.Replace(badRows, "OP-04", "OP-99", 1))}, exitFound, []string{"unknown_life_event"}},
+		"catalogue at fault": {[]string{"feed", "lint", "--rows", "--catalog", written(t, "tepmlate: []\n"), written(t, badRows)}, exitFound, []string{"ekc catalog lint"}},
 		"no JSON":            {at("not-json.json"), exitFound, []string{"not_json"}},
 		"no file":            {at("nowhere.json"), exitFailed, []string{"nowhere.json"}},
 		"nothing to look at": {[]string{"feed", "lint"}, exitUsage, nil},

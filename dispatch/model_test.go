@@ -214,6 +214,9 @@ func (w *world) replay() (ends map[int]end, told map[int]int) {
 		if s := p.Entry.Sequence; s != told[n] && s != told[n]+1 {
 			w.t.Errorf("row %d: sequence %d follows %d", n, s, told[n])
 		}
+		if _, says := Told(&p.Entry); says != (p.Entry.Sequence == told[n]+1) {
+			w.t.Errorf("row %d: sequence %d after %d, and the sender is told: %t (%s to %s)", n, p.Entry.Sequence, told[n], says, p.Entry.From, p.Entry.State)
+		}
 		told[n] = p.Entry.Sequence
 		// An attempt of which a segment failed, while a later one was under way, leaves the notification pending without an entry.
 		if from := p.Entry.From; from != Pending.String() && stood[n] != "" && from != stood[n] {

@@ -41,16 +41,16 @@ const (
 	statusEvery = 2 * time.Second
 	statusOld   = 10 * time.Second
 	// statusGone is when a topic nobody reads any more is forgotten.
-	statusGone = 24 * time.Hour
+	statusGone = 30 * 24 * time.Hour
 )
 
-const statusSQL = `SELECT topic, process, source, partitions, lag, last_part_at, fault, fault_since, at FROM feed_readers ORDER BY topic, at DESC`
+const statusSQL = `SELECT topic, process, source, partitions, lag, last_part_at, fault, fault_since, at FROM feed_readers WHERE at > $1 ORDER BY topic, at DESC`
 
 const openStopsSQL = `SELECT source, topic, partition_no, offset_no, at FROM feed_stops WHERE lifted_at IS NULL ORDER BY source`
 
 // Status is how the reading of each topic goes, as its readers last said, by source and topic.
 func (d *Desk) Status(ctx context.Context) ([]SourceStatus, error) {
-	rows, err := d.DB.Query(ctx, statusSQL)
+	rows, err := d.DB.Query(ctx, statusSQL, d.Now().Add(-statusGone))
 	if err != nil {
 		return nil, fmt.Errorf("status of the feed: %w", err)
 	}

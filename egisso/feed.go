@@ -192,7 +192,6 @@ func (f *Feed) stopAll() {
 		<-r.done
 		r.remove()
 	}
-	f.report(context.Background())
 }
 
 // isEvents tells a topic of single events by its name: egisso.notification-events.v1, and an agency's with the same contract.

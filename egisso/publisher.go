@@ -226,15 +226,12 @@ func (f *following) catchUp(ctx context.Context) (moved bool, err error) {
 }
 
 func (f *following) catchUpFrom(ctx context.Context, at int64, sources []string) error {
-	var reports []ingest.Report
-	next, err := at, error(nil)
-	if limit := int(min(int64(f.cfg.Positions), f.at-at)); limit > 0 {
-		reports, next, err = f.cfg.Reports.Reports(ctx, at, limit, func(l *ingest.List) bool {
-			return slices.Contains(sources, l.Source) && f.ours(l)
-		})
-		if err != nil {
-			return err
-		}
+	limit := int(min(int64(f.cfg.Positions), f.at-at)) // at least 1: who stands where the others do is no laggard
+	reports, next, err := f.cfg.Reports.Reports(ctx, at, limit, func(l *ingest.List) bool {
+		return slices.Contains(sources, l.Source) && f.ours(l)
+	})
+	if err != nil {
+		return err
 	}
 	failed, err := f.deliver(ctx, reports)
 	if err != nil {

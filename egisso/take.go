@@ -221,8 +221,8 @@ func (t *taking) offer(ctx context.Context, from, to int) error {
 			}
 		}
 		return nil
-	case unstorable(err):
-		t.gauge.log.Error("a part cannot be stored for what it says", "partition", t.of[from].Partition, "offset", t.of[from].Offset, "err", err)
+	case unstorable(err): // the error may quote what it could not read, so it is not logged
+		t.gauge.log.Error("a part cannot be stored for what it says", "partition", t.of[from].Partition, "offset", t.of[from].Offset)
 		fates = []*ingest.Fault{errUnstorable}
 	case err != nil:
 		return err

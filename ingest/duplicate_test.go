@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/xuri/excelize/v2"
 
 	"ekc/catalog"
 	"ekc/dispatch"
@@ -118,6 +120,21 @@ func TestSuppressedDuplicatesAreAcceptedAndNotTold(t *testing.T) {
 		if err != nil || r.State != dispatch.Suppressed || r.Reason != string(dispatch.ReasonDuplicate) || r.At.IsZero() {
 			t.Errorf("%+v %v", r, err)
 		}
+	}
+	missed, err := h.NotInformedFile(t.Context(), loader, all.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var book bytes.Buffer
+	if err := missed(&book); err != nil {
+		t.Fatal(err)
+	}
+	f, err := excelize.OpenReader(&book)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows, err := f.GetRows("Не уведомлены"); err != nil || len(rows) != 1 { // they are told by other rows
+		t.Errorf("not informed: %q %v", rows, err)
 	}
 	if e, err := h.Estimate(t.Context(), loader, all.ID); err != nil || e.Rows != 0 {
 		t.Errorf("%+v %v", e, err)

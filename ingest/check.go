@@ -76,6 +76,11 @@ func (c *checked) addNamed(code RuleCode, name string) {
 	}
 }
 
+// says reports whether a rule was said of the row.
+func (c *checked) says(code RuleCode) bool {
+	return slices.ContainsFunc(c.messages, func(m Message) bool { return m.Code == code })
+}
+
 // ready prepares the tables that rows are looked up in.
 func (c *checker) ready() {
 	c.titles = make([]string, len(c.header.columns))

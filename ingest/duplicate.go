@@ -30,14 +30,15 @@ FROM unnest(@digests::bytea[]) AS d(digest)
 	CROSS JOIN LATERAL (SELECT ref FROM persons_index WHERE digest = d.digest AND ref_kind = 1 ORDER BY ref DESC LIMIT 50) p
 	CROSS JOIN LATERAL (SELECT no, state FROM lists WHERE no = p.ref >> 24 AND (created_at >= @since OR no = ANY (@also)) AND tests IS NULL AND test = @test
 		AND state NOT IN ('rejected', 'refused', 'cancelled') OFFSET 0) l
-	CROSS JOIN LATERAL (SELECT FROM notifications WHERE id = p.ref OFFSET 0) n`
+	CROSS JOIN LATERAL (SELECT row_no FROM notifications WHERE id = p.ref OFFSET 0) n`
 	earlierSQL = `SELECT d.digest, p.ref, false ` + earlierFromSQL
 
-	// toldSQL leaves out what tells nobody: lists that are being cancelled, and rows that ended before anybody knew (all ends but 7,
-	// unconfirmed, and 10, delivered). For a row that is set aside it gives the one for whose sake.
+	// toldSQL leaves out what tells nobody: lists that are being cancelled, rows that ended before anybody knew (all ends but 7,
+	// unconfirmed, and 10, delivered), and those whose phone has refused (111). For a row that is set aside it gives the one for whose sake.
 	toldSQL = `SELECT d.digest, coalesce(a.earlier, p.ref), a.earlier IS NOT NULL ` + earlierFromSQL + `
 	LEFT JOIN LATERAL (SELECT earlier FROM duplicates WHERE id = p.ref AND NOT ended OFFSET 0) a ON true
-WHERE l.state <> 'cancelling' AND NOT EXISTS (SELECT FROM outcomes WHERE id = p.ref AND state NOT IN (7, 10))`
+WHERE l.state <> 'cancelling' AND NOT EXISTS (SELECT FROM outcomes WHERE id = p.ref AND state NOT IN (7, 10))
+	AND NOT EXISTS (SELECT FROM rejections WHERE list_no = l.no AND row_no = n.row_no AND rule_code = 111)`
 )
 
 // earlier finds rows of this list and of others of its agency that are the same as those with these digests: lists within the period of the
@@ -122,6 +123,9 @@ func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, c claim, l *List, e
 		}
 		if again {
 			row.add(RuleDuplicate, 0)
+		}
+		if suppress && row.says(RuleOptOut) {
+			continue // it is sent to nobody: whoever comes after it tells
 		}
 		seen[same[i]] = teller{id: dispatch.MakeID(l.No, row.row.Ordinal)}
 	}

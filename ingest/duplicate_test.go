@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,8 +10,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/xuri/excelize/v2"
 
 	"ekc/catalog"
+	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/journal"
 )
@@ -118,6 +121,21 @@ func TestSuppressedDuplicatesAreAcceptedAndNotTold(t *testing.T) {
 		if err != nil || r.State != dispatch.Suppressed || r.Reason != string(dispatch.ReasonDuplicate) || r.At.IsZero() {
 			t.Errorf("%+v %v", r, err)
 		}
+	}
+	missed, err := h.NotInformedFile(t.Context(), loader, all.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var book bytes.Buffer
+	if err := missed(&book); err != nil {
+		t.Fatal(err)
+	}
+	f, err := excelize.OpenReader(&book)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows, err := f.GetRows("Не уведомлены"); err != nil || len(rows) != 1 { // they are told by other rows
+		t.Errorf("not informed: %q %v", rows, err)
 	}
 	if e, err := h.Estimate(t.Context(), loader, all.ID); err != nil || e.Rows != 0 {
 		t.Errorf("%+v %v", e, err)
@@ -246,6 +264,29 @@ func TestOfListsThatWaitTheOneThatGoesFirstTells(t *testing.T) {
 	}
 	if first = h.get(first.ID); first.Counts[dispatch.Pending] != 1 || first.Counts[dispatch.Suppressed] != 1 {
 		t.Errorf("%v", first.Counts)
+	}
+}
+
+// A row whose phone has refused tells nobody; the next one, to another phone of the same person, does.
+func TestARowThatIsRefusedByItsPhoneSuppressesNoOther(t *testing.T) {
+	t.Parallel()
+	for _, slice := range []int{1, 10} {
+		h := newHub(t, suppressing(t), func(c *Config) { c.SliceRows = slice })
+		phone, err := citizen.ParsePhone("79030000009")
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests, err := h.cfg.Keys.PhoneDigests(phone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := citizen.AddOptOut(t.Context(), h.db, digests, citizen.AllAgencies, citizen.OptOutBySMS, ""); err != nil {
+			t.Fatal(err)
+		}
+		l := h.load(listHeader(), "Телефон;СНИЛС;Код события;Текст\n79030000009;112-233-445 95;OP-04;т\n79030000001;112-233-445 95;OP-04;т\n79030000002;112-233-445 95;OP-04;т\n")
+		if got := h.fate(l); got != "ood" {
+			t.Errorf("by slices of %d: %s", slice, got)
+		}
 	}
 }
 

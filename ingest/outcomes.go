@@ -23,7 +23,7 @@ type fate struct {
 	state, reason, advice, at, term string
 
 	over bool // nothing more is to be done
-	told bool // the person knows
+	told bool // the person knows, or is told by another row
 }
 
 // fates hands out what became of rows, in ascending order of their numbers.
@@ -76,7 +76,7 @@ func (f *fates) of(l *List, row int) (fate, error) {
 }
 
 func (s *Service) fateOf(r Result) fate {
-	f := fate{at: clock(r.At), over: r.State.Final(), told: r.State == dispatch.Delivered}
+	f := fate{at: clock(r.At), over: r.State.Final(), told: r.State == dispatch.Delivered || r.Reason == string(dispatch.ReasonDuplicate)}
 	var advice string
 	f.state, f.advice = s.title("notification", r.State.String())
 	if r.Reason != "" {

@@ -139,7 +139,7 @@ func (b *Inbox) watch(ctx context.Context, s *catalog.Source) error {
 	if err != nil {
 		return reason(err)
 	}
-	defer root.Close() //nolint:errcheck // it is only read through
+	defer root.Close()
 	for _, own := range []string{taking, taken, refused} {
 		if err := root.Mkdir(own, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return reason(err)
@@ -177,7 +177,7 @@ func (f *folder) entries(dir string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, reason(err)
 	}
-	defer d.Close() //nolint:errcheck // it is only read
+	defer d.Close()
 	found, err := d.ReadDir(entriesAtOnce)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, reason(err)
@@ -279,7 +279,7 @@ func (f *folder) submit(ctx context.Context, name string, again bool) error {
 	if err != nil {
 		return reason(err)
 	}
-	defer file.Close()                                                    //nolint:errcheck // it is only read
+	defer file.Close()
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() { // it was changed for something else after the look
 		return errors.Join(reason(err), f.refuse(taking+"/"+name, name, "Это не файл. Положите в папку сам файл."))
 	}

@@ -328,8 +328,8 @@ func TestWholeListIsTakenBackBeforeItIsHere(t *testing.T) {
 	h.recallNow(Recall{ListID: id, All: true})
 	h.take(nil, feedParts(t, id, feedRows(3), 2)...)
 	h.checkAll()
-	if l := h.get(id); l.State != Cancelled {
-		t.Errorf("list is %s, want cancelled", l.State)
+	if l := h.get(id); l.State != Cancelling || h.number(`SELECT count(*) FROM runs WHERE state <> 'cancelling'`) != 0 {
+		t.Errorf("list is %s, want cancelling with all its runs", l.State)
 	}
 	running := uuid.New()
 	h.take(nil, feedParts(t, running, feedRows(3), 2)...)

@@ -138,9 +138,7 @@ func (s *Service) recall(ctx context.Context, tx pgx.Tx, p journal.Principal, l 
 		return s.recallRows(ctx, tx, p, l, r.Reason, r.ExternalIDs)
 	}
 	switch l.State {
-	case Ready, Approved:
-		return s.end(ctx, tx, p, l, Cancelled, journal.ListCancelled, recallTitle)
-	case Running, Paused:
+	case Ready, Approved, Running, Paused: // cancelled once each of its rows is: then its source gets the summary
 		return s.end(ctx, tx, p, l, Cancelling, journal.ListCancelled, recallTitle)
 	}
 	// Nothing is left of it to take back.
@@ -235,7 +233,7 @@ func (s *Service) recallChecked(ctx context.Context, tx pgx.Tx, l *List) (all bo
 	}
 	p := journal.Principal{Account: "source/" + l.Source, Agency: l.Agency}
 	if all {
-		return true, s.end(ctx, tx, p, l, Cancelled, journal.ListCancelled, recallTitle)
+		return true, s.end(ctx, tx, p, l, Cancelling, journal.ListCancelled, recallTitle)
 	}
 	for _, reason := range RecallReasons() {
 		if ids := byReason[reason]; len(ids) > 0 {

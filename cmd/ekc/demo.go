@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"ekc/catalog"
 	"ekc/citizen"
 	"ekc/dispatch"
+	"ekc/egisso"
 	"ekc/journal"
 	"ekc/postgres"
 	"ekc/smpp/smpptest"
@@ -26,9 +28,9 @@ func (a *app) demoCommand() *cobra.Command {
 	var once, empty bool
 	var addr, logFile string
 	cmd := &cobra.Command{Use: "demo", Short: "Show everything in one process, with invented people", Args: cobra.NoArgs,
-		Long: `Starts a private PostgreSQL, two SMS centres and the hub, all on loopback; makes accounts of two persons per agency; brings the
-sample lists by HTTP as an operator would: upload, load protocol, approval by another person; shows how they are sent, and prints a
-table of outcomes that adds up beside the SMS centres' own record. Then it stays, with addresses and keys to try, until it is interrupted.
+		Long: `Starts a private PostgreSQL, a Kafka broker, two SMS centres and the hub, all on loopback; makes accounts of two persons per agency; brings the
+sample lists by HTTP as an operator would: upload, load protocol, approval by another person; shows how they are sent; sends messages of ЕГИССО
+by Kafka, listens to what comes back, and prints a table of outcomes that adds up beside the SMS centres' own record. Then it stays, with addresses and keys to try, until it is interrupted.
 
 With --once it ends after the samples: 0 only if every row ended as the samples say, else 3. With --empty it brings no samples: a place to
 practise in, where docs/operator.md is walked. Nothing but loopback is needed. PGBIN names the folder with PostgreSQL's programs; without
@@ -59,6 +61,7 @@ type demo struct {
 	dir      string
 	server   *postgres.Server
 	smscs    []*smpptest.Server
+	brokers  egisso.Brokers
 	adminKey string
 	config   *Config
 	hub      *hub
@@ -102,6 +105,11 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 		defer s.Close()
 		d.smscs = append(d.smscs, s)
 	}
+	broker, err := d.startBroker()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = broker.Close() }()
 	if err := d.configure(); err != nil {
 		return err
 	}
@@ -157,7 +165,7 @@ func (d *demo) configure() error {
 	state := filepath.Join(d.dir, "state")
 	settings := []string{
 		"EKC_HTTP_ADDR=" + d.addr, "EKC_DATABASE_URL=" + d.server.URL(), "EKC_KEYSET=" + string(exported), "EKC_ADMIN_KEY=" + d.adminKey,
-		"EKC_STATE_DIR=" + state, "EKC_DRAIN_TIMEOUT=5s", "EKC_LOG_FORMAT=text",
+		"EKC_STATE_DIR=" + state, "EKC_KAFKA_BROKERS=" + strings.Join(d.brokers.Addrs, ","), "EKC_DRAIN_TIMEOUT=5s", "EKC_LOG_FORMAT=text",
 	}
 	senders := `{name: "2442", ton: 3, two_way: true}`
 	for _, agency := range sortedKeys(demoSenders) {

@@ -38,7 +38,8 @@ func putDemoRules(ctx context.Context, db *pgxpool.Pool, now time.Time) error {
 type people struct {
 	loader, approver map[string]*apiClient // by agency
 	auditor, duty    *apiClient
-	keys             []demoKey // to be shown
+	operator         *apiClient // talks with citizens
+	keys             []demoKey  // to be shown
 }
 
 type demoKey struct{ login, what, secret string }
@@ -81,6 +82,9 @@ func (d *demo) engage(ctx context.Context, manifest *fixtures.Manifest) (*people
 		}
 	}
 	if p.auditor, err = hire("demo.auditor", "проверяющий", "", journal.RoleAuditor); err != nil {
+		return nil, err
+	}
+	if p.operator, err = hire("demo.operator", "оператор первой линии", agenciesOf(manifest)[0], journal.RoleOperatorL1); err != nil {
 		return nil, err
 	}
 	p.duty, err = hire("demo.duty", "дежурный инженер", "", journal.RoleDutyEngineer)

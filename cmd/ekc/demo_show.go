@@ -62,6 +62,11 @@ func (d *demo) show(ctx context.Context) error {
 		return err
 	}
 	all = append(all, windowed)
+	fed, err := d.playFeed(ctx, p)
+	if err != nil {
+		return err
+	}
+	all = append(all, fed...)
 	if err := d.table(all); err != nil {
 		return err
 	}
@@ -387,7 +392,7 @@ func (d *demo) farewell(p *people) {
 	d.say("\nОтличия от работы: обычное окно отправки открыто круглые сутки (в справочнике 09:00–21:00 по времени получателя), окно срочных\n" +
 		"закрыто нарочно, паузы и повторы сокращены до секунд новыми версиями правил справочника. Оценка срока (/estimate) считает по окну справочника.\n")
 	d.say("Адреса:\n  описание API      %s/docs\n  здоровье          %s/healthz  %s/readyz\n  метрики           %s/metrics\n  журнал процесса   %s/ekc.log\n"+
-		"  база              %s\n", d.url, d.url, d.url, d.url, d.dir, d.server.URL())
+		"  база              %s\n  Kafka             %s\n", d.url, d.url, d.url, d.url, d.dir, d.server.URL(), strings.Join(d.brokers.Addrs, ","))
 	d.say("Ключи (Authorization: Bearer …):")
 	for _, k := range p.keys {
 		d.say("  %-18s %s  %s", k.login, k.secret, k.what)

@@ -20,7 +20,7 @@ import (
 	"ekc/egisso/kafkatest"
 )
 
-const patience = 60 * time.Second
+const patience = 2 * time.Minute // a broker starts in seconds, on a machine with nothing else to do
 
 // eventually waits for what another process or goroutine is doing.
 func eventually(t *testing.T, what string, is func() bool) {

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"ekc/egisso/kafkatest"
+	"ekc/ingest"
 	"ekc/journal"
 	"ekc/postgres"
 	"ekc/postgres/postgrestest"
@@ -126,6 +127,7 @@ func TestWhileTheDatabaseIsAwayNothingIsCommittedAndWorkResumesAlone(t *testing.
 	}
 	t.Cleanup(db.Close)
 	w := newFeedWorld(t, broker, db, feedSource("egisso", topic))
+	w.lists.takeFail = func([]ingest.FeedPart) error { return db.Ping(t.Context()) } // as the real ones, they need the database
 	w.start("first")
 	broker.Produce(t, topic, partMessage(uuid.New(), 1, 1, "1"))
 	w.drained(topic, 2)

@@ -1,6 +1,7 @@
 package egisso
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"ekc/catalog"
 	"ekc/dispatch"
 	"ekc/egisso/kafkatest"
+	"ekc/ingest"
+	"ekc/journal"
 )
 
 // writerTo is a producer of a process of its own.
@@ -39,6 +42,25 @@ func hearTopics(t *testing.T, b *kafkatest.Broker, topics ...string) heard {
 		}
 	}
 	return hear(t, records)
+}
+
+// passedOn waits until a list is over and everything in the journal is passed on, with nobody behind.
+func (w *world) passedOn(l *ingest.List) {
+	w.t.Helper()
+	w.awaitFor(90*time.Second, "everything is passed on", func() bool {
+		if w.get(l.ID).State != ingest.Completed {
+			return false
+		}
+		var unplaced int
+		err := w.db.QueryRow(w.t.Context(), `SELECT count(*) FROM unplaced`).Scan(&unplaced)
+		head, err2 := journal.Head(w.t.Context(), w.db)
+		at, err3 := journal.FollowerPosition(w.t.Context(), w.db, follower)
+		behind, err4 := journal.Followers(w.t.Context(), w.db, laggard)
+		if err := cmp.Or(err, err2, err3, err4); err != nil {
+			w.t.Fatal(err)
+		}
+		return unplaced == 0 && at == head && len(behind) == 0
+	})
 }
 
 // Two processes tell of a list; sessions are killed after the brokers have the records, and the broker is restarted and killed. In the topic
@@ -85,8 +107,11 @@ func TestOutcomesOverABrokerThatRestartsHaveNoGap(t *testing.T) {
 			}
 		}
 	}
-	var h heard
-	w.awaitFor(90*time.Second, "everything is told", func() bool { h = hearTopics(t, b, StatusTopic, ProtocolTopic); return h.complete(l, rows) })
+	w.passedOn(l)
+	h := hearTopics(t, b, StatusTopic, ProtocolTopic)
+	if !h.complete(l, rows) {
+		t.Errorf("%d of %d rows, %d summaries, %d protocols", len(h.statuses), rows, h.summaries[l.ID.String()], h.protocols[l.ID.String()])
+	}
 	if h.repeats == 0 {
 		t.Error("nobody died after writing")
 	}
@@ -112,7 +137,10 @@ func TestSourceWhoseTopicIsMissingCatchesUpOnceItIsMade(t *testing.T) {
 	w.ends(free, 1, 30, dispatch.Delivered)
 	w.awaitFor(60*time.Second, "the other is told", func() bool { return hearTopics(t, b, StatusTopic, ProtocolTopic).complete(free, 30) })
 	b.MakeTopic(t, "mse.status", 2)
-	w.awaitFor(60*time.Second, "it is told too", func() bool { return hearTopics(t, b, "mse.status", ProtocolTopic).complete(held, 30) })
+	w.passedOn(held)
+	if h := hearTopics(t, b, "mse.status", ProtocolTopic); !h.complete(held, 30) {
+		t.Errorf("%d of 30 rows, %v, %v", len(h.statuses), h.summaries, h.protocols)
+	}
 }
 
 func TestProduceNamesTheTopicAndNothingOfTheRecord(t *testing.T) {

@@ -135,6 +135,21 @@ func (s *Service) LetSourceGo(ctx context.Context, p journal.Principal, source s
 	})
 }
 
+// HeldSources are the sources that are held, with the reasons.
+func (s *Service) HeldSources(ctx context.Context) (map[string]string, error) {
+	rows, err := s.cfg.DB.Query(ctx, `SELECT source, reason FROM source_holds`)
+	if err != nil {
+		return nil, fmt.Errorf("read held sources: %w", err)
+	}
+	held := make(map[string]string)
+	var source, reason string
+	_, err = pgx.ForEachRow(rows, []any{&source, &reason}, func() error { held[source] = reason; return nil })
+	if err != nil {
+		return nil, fmt.Errorf("read held sources: %w", err)
+	}
+	return held, nil
+}
+
 func (s *Service) held(ctx context.Context, tx pgx.Tx, source string) (held bool, err error) {
 	if err := tx.QueryRow(ctx, heldSQL, source).Scan(&held); err != nil {
 		return false, fmt.Errorf("look for a hold: %w", err)

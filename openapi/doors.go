@@ -35,6 +35,8 @@ type Control interface {
 // Feed tells how the topics of the feed are read: a Link of kind kafka each, named for its topic, in the pool of its source.
 type Feed interface {
 	FeedLinks(ctx context.Context) ([]Link, error)
+	// Resume lets a stopped source be read again; stopped is false when it was not stopped.
+	Resume(ctx context.Context, p journal.Principal, source string) (stopped bool, err error)
 }
 
 // Links tells how the pools are and their links. *dispatch.Office is one.

@@ -40,13 +40,11 @@ func (s *Server) listLinks(ctx context.Context, _ journal.Principal, _ *empty) (
 			links = append(links, LinkOf(p, l, now))
 		}
 	}
-	if s.doors.Feed != nil {
-		topics, err := s.doors.Feed.FeedLinks(ctx)
-		if err != nil {
-			return nil, err
-		}
-		links = append(links, topics...)
+	topics, err := s.feedLinks(ctx)
+	if err != nil {
+		return nil, err
 	}
+	links = append(links, topics...)
 	return &answer[*Page[Link]]{pageOf("listLinks", links, len(links), func(Link) string { return "" })}, nil
 }
 

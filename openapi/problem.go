@@ -50,6 +50,7 @@ const (
 	CodeInternal     Code = "internal"
 	CodeUnavailable  Code = "unavailable"
 	CodeNotHeld      Code = "not_held"
+	CodeNotStopped   Code = "not_stopped"
 	CodeTooLate      Code = "too_late"
 	CodeBadStop      Code = "bad_stop"
 	CodeNotHere      Code = "not_served_here"
@@ -90,6 +91,7 @@ var sentences = map[Code]sentence{
 	CodeInternal:     {500, "Внутренняя ошибка. Сообщите дежурному номер запроса.", "Internal error. Tell the engineer on duty the request id."},
 	CodeUnavailable:  {503, "Сейчас это невозможно, ничего не изменено. Повторите позже.", "Not possible right now, nothing was changed. Retry later."},
 	CodeTooLate:      {409, "Уведомление уже ушло, отправляется или закончено: отозвать его нельзя.", "The notification has left, is leaving or has ended: it cannot be called back."},
+	CodeNotStopped:   {409, "Источник не остановлен: его темы читаются.", "The source is not stopped: its topics are read."},
 	CodeNotHeld:      {409, "Уведомление не ждёт решения человека.", "The notification does not wait for a person's decision."},
 	CodeBadStop:      {422, "Такой остановки не бывает: цель не подходит к области.", "There is no such stop: the target does not fit the scope."},
 	CodeNotHere:      {501, "В этой установке такая возможность не включена.", "This installation does not serve it."},

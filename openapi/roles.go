@@ -80,6 +80,9 @@ var table = map[string]access{
 	"liftStop":   roles(journal.RoleDutyEngineer, journal.RoleEKCAdmin, journal.RoleSecurityAdmin),
 	"listLinks":  {roles: watchers},
 
+	"listSources":  {roles: append([]journal.Role{journal.RoleAuditor}, watchers...)},
+	"resumeSource": roles(journal.RoleDutyEngineer, journal.RoleEKCAdmin),
+
 	// where outcomes are posted to is for those who answer for it, not for a system's own key
 	"listWebhooks":  {roles: append([]journal.Role{journal.RoleAuditor, journal.RoleDutyEngineer}, administrators...)},
 	"createWebhook": {roles: administrators},

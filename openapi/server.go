@@ -118,6 +118,7 @@ func New(c Config, d Deps) (*Server, error) {
 	s.registerSearch()
 	s.registerCitizens()
 	s.registerControl()
+	s.registerSources()
 	s.registerCatalog()
 	s.registerWebhooks()
 	s.registerHealth(d.Metrics)
@@ -188,7 +189,7 @@ func register[I, O any](s *Server, o operation, handle func(context.Context, jou
 	}
 	op := s.describe(o)
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
-		if (o.tag == "lists" || o.tag == "citizens") && s.doors.Lists == nil || o.tag == "webhooks" && s.doors.Webhooks == nil {
+		if (o.tag == "lists" || o.tag == "citizens" || o.tag == "sources") && s.doors.Lists == nil || o.tag == "webhooks" && s.doors.Webhooks == nil {
 			return nil, problem(CodeNotHere)
 		}
 		out, err := handle(ctx, callOf(ctx).principal, in)

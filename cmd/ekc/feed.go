@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"ekc/egisso"
+	"ekc/ingest"
+	"ekc/journal"
 	"ekc/openapi"
 )
 
@@ -71,7 +74,22 @@ func feedSentence(s egisso.SourceStatus) string {
 }
 
 // feedLinks shows the topics of the feed among the links.
-type feedLinks struct{ desk egisso.Desk }
+type feedLinks struct {
+	desk  egisso.Desk
+	lists *ingest.Service
+}
+
+// Resume ends the hold on the source's lists before it is read again: a person who is interrupted in between asks once more.
+func (f feedLinks) Resume(ctx context.Context, p journal.Principal, source string) (stopped bool, err error) {
+	if err := f.lists.LetSourceGo(ctx, p, source); err != nil {
+		return false, err
+	}
+	err = f.desk.Resume(ctx, p, source)
+	if errors.Is(err, egisso.ErrNotStopped) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 func (f feedLinks) FeedLinks(ctx context.Context) ([]openapi.Link, error) {
 	all, err := f.desk.Status(ctx)

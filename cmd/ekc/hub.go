@@ -356,7 +356,7 @@ func (h *hub) office() *dispatch.Office {
 
 func doors(office *dispatch.Office, lists *ingest.Service, watcher *catalog.Watcher) openapi.Doors {
 	return openapi.Doors{Lists: lists, Stops: office, Links: office, Contents: office, Gates: office, Catalog: watcher,
-		Feed: feedLinks{egisso.Desk{DB: office.DB, Journal: office.Journal, Now: office.Now}}}
+		Feed: feedLinks{egisso.Desk{DB: office.DB, Journal: office.Journal, Now: office.Now}, lists}}
 }
 
 // processName is unique to this process and says where it runs.

@@ -93,7 +93,7 @@ func quickRules(r *dispatch.Rules) {
 
 // crashHub is a hub to be killed: its database, its SMS centre, and a door of the test's own to its lists.
 type crashHub struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	server  *postgres.Server
 	db      *pgxpool.Pool
@@ -106,12 +106,12 @@ type crashHub struct {
 
 const crashWindow = 100 // of the SMSC link; unrecorded is twice that
 
-func newCrashHub(t *testing.T, smsc func(*smpptest.Config), link string) *crashHub {
+func newCrashHub(t testing.TB, smsc func(*smpptest.Config), link string) *crashHub {
 	t.Helper()
 	return newCrashHubOn(t, postgrestest.Durable(t), smsc, link)
 }
 
-func newCrashHubOn(t *testing.T, server *postgres.Server, smsc func(*smpptest.Config), link string) *crashHub {
+func newCrashHubOn(t testing.TB, server *postgres.Server, smsc func(*smpptest.Config), link string) *crashHub {
 	t.Helper()
 	h := &crashHub{t: t, dir: t.TempDir(), server: server}
 	h.smsc = smpptest.NewServer(t, smpptest.With(func(c *smpptest.Config) {
@@ -211,7 +211,7 @@ func (h *crashHub) start(kill string) *child {
 }
 
 // stop ends a child as an operator would.
-func (c *child) stop(t *testing.T) {
+func (c *child) stop(t testing.TB) {
 	t.Helper()
 	_ = c.in.Close()
 	select {

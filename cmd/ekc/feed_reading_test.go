@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -16,6 +19,7 @@ import (
 	"ekc/egisso"
 	"ekc/egisso/kafkatest"
 	"ekc/fixtures"
+	"ekc/ingest"
 	"ekc/openapi"
 	"ekc/postgres/postgrestest"
 )
@@ -60,11 +64,11 @@ func TestKilledHubsAndARestartedBrokerAdmitEveryRowOnce(t *testing.T) {
 	rows, kills := crashSize("EKC_CRASH_ROWS", 4000), min(crashSize("EKC_CRASH_KILLS", 5), 10)
 	const parts = 5
 	perPart := 20
-	if rows >= 50_000 {
-		perPart = 500
+	if rows >= 50_000 { // make crash: 100 000 rows of its other tests are 1 000 parts of 500 here
+		perPart, rows = 500, 5*rows
 	}
 	broker := kafkatest.Own(t)
-	for _, topic := range []string{listsTopic, listsTopic + ".rejected"} {
+	for _, topic := range []string{listsTopic, listsTopic + ".rejected", egisso.StatusTopic, egisso.ProtocolTopic} {
 		broker.MakeTopic(t, topic, 6)
 	}
 	h := newCrashHub(t, nil, "")
@@ -120,6 +124,7 @@ func TestKilledHubsAndARestartedBrokerAdmitEveryRowOnce(t *testing.T) {
 	h.await("every list is complete", time.Duration(crashSize("EKC_CRASH_MINUTES", 3))*time.Minute, func() (bool, error) {
 		return h.count(`SELECT count(*) FROM lists WHERE state = 'completed'`) == lists, nil
 	})
+	h.hearEnds(egisso.Brokers{Addrs: []string{broker.Addr()}}, rows, lists)
 	hub.stop(t)
 	t.Logf("%d rows in %d parts, each sent twice, %d of rubbish between, %d kills of the hub", rows, len(once), rubbish, kills)
 	if n := h.count(`SELECT count(*) FROM feed_parts`); n != len(once) {
@@ -136,6 +141,59 @@ func TestKilledHubsAndARestartedBrokerAdmitEveryRowOnce(t *testing.T) {
 	}
 	if n := h.count(`SELECT count(*) FROM feed_rejected`); n != rubbish {
 		t.Errorf("%d messages are rejected, want %d", n, rubbish)
+	}
+}
+
+// hearEnds listens to the status topic from its beginning until it has told the end of every row and of every list, and looks for gaps in
+// what it told of each row: statuses may come twice, never out of their order.
+func (h *crashHub) hearEnds(from egisso.Brokers, rows, lists int) {
+	h.t.Helper()
+	const endBit = 1 << 31
+	told := make(map[string]uint32, rows) // by notification: bit n for the status with sequence n
+	summaries := make(map[string]bool)
+	ended := 0
+	all := errors.New("all of it came")
+	ctx, cancel := context.WithTimeout(h.t.Context(), 3*time.Minute)
+	defer cancel()
+	err := egisso.Watch(ctx, from, []string{egisso.StatusTopic}, true, func(_ string, _, value []byte) error {
+		var e struct {
+			Type string
+			Data struct {
+				List     string `json:"list_id"`
+				Row      string `json:"notification_id"`
+				Sequence int
+				State    string
+				Final    bool
+			}
+		}
+		if err := json.Unmarshal(value, &e); err != nil {
+			return err
+		}
+		s := &e.Data
+		switch {
+		case e.Type == ingest.EventSummary:
+			summaries[s.List] = true
+		case s.Sequence < 31:
+			told[s.Row] |= 1 << s.Sequence
+			if s.State == "delivered" && s.Final && told[s.Row]&endBit == 0 {
+				told[s.Row] |= endBit
+				ended++
+			}
+		}
+		if ended == rows && len(summaries) == lists {
+			return all
+		}
+		return nil
+	})
+	gaps := 0
+	for _, heard := range told {
+		if heard = heard &^ endBit >> 1; heard&(heard+1) != 0 {
+			gaps++
+		}
+	}
+	h.t.Logf("the status topic tells the ends of %d rows and %d lists", ended, len(summaries))
+	if !errors.Is(err, all) || len(told) != rows || gaps != 0 {
+		h.t.Errorf("the status topic tells the ends of %d rows, want %d, and of %d lists, want %d, with gaps in %d rows: %v", ended, rows, len(summaries), lists, gaps, err)
 	}
 }
 

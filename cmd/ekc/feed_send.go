@@ -14,10 +14,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl"
-	"github.com/segmentio/kafka-go/sasl/plain"
-	"github.com/segmentio/kafka-go/sasl/scram"
 	"github.com/spf13/cobra"
 
 	"ekc/catalog"
@@ -249,34 +245,17 @@ func (a *app) producer() (egisso.Producer, func(), error) {
 	if len(c.Kafka.Brokers) == 0 {
 		return nil, nil, errors.New("no brokers are named: set kafka.brokers in the configuration, or EKC_KAFKA_BROKERS; --dry-run prints the messages")
 	}
-	transport, err := kafkaTransport(c.Kafka)
+	to, err := brokers(c.Kafka)
 	if err != nil {
 		return nil, nil, err
 	}
-	w := egisso.NewWriter(c.Kafka.Brokers, transport)
+	client, err := egisso.NewClient(to)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := egisso.NewWriter(to.Addrs, client.Transport())
 	return w, func() {
 		_ = w.Close() // what was written is acknowledged already
-		transport.CloseIdleConnections()
+		client.Close()
 	}, nil
-}
-
-// kafkaTransport is how the brokers are spoken to.
-func kafkaTransport(c KafkaConfig) (*kafka.Transport, error) {
-	encryption, err := clientTLSConfig(c.TLS)
-	if err != nil {
-		return nil, fmt.Errorf("kafka: %w", err)
-	}
-	var login sasl.Mechanism
-	switch user, password := c.SASL.Username, c.SASL.Password.Reveal(); c.SASL.Mechanism {
-	case "plain":
-		login = plain.Mechanism{Username: user, Password: password}
-	case "scram-sha-256":
-		login, err = scram.Mechanism(scram.SHA256, user, password)
-	case "scram-sha-512":
-		login, err = scram.Mechanism(scram.SHA512, user, password)
-	}
-	if err != nil {
-		return nil, errors.New("kafka: user or password cannot be used with SCRAM")
-	}
-	return &kafka.Transport{TLS: encryption, SASL: login, ClientID: "ekc"}, nil
 }

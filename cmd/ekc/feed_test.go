@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"ekc/egisso"
+	"ekc/egisso/kafkatest"
 	"ekc/fixtures"
 	"ekc/ingest"
 )
@@ -213,5 +214,42 @@ func TestFeedSendSaysWhatTheBrokersHaveAndHowToGoOn(t *testing.T) {
 	parts, err = sendParts(t.Context(), &brokersOf{failAt: 2}, s, rows)
 	if parts != sendTogether || exitCode(err) != exitUnreachable || !strings.Contains(err.Error(), "8 parts are sent, send the same again with --list-id "+s.ListID.String()) {
 		t.Errorf("%d, %v", parts, err)
+	}
+}
+
+func TestFeedSendWritesATopicOfARealBroker(t *testing.T) {
+	noEnvironment(t)
+	broker := kafkatest.New(t)
+	topic := broker.Topic(t, "sent", 3)
+	csv := filepath.Join(t.TempDir(), "Пенсии.csv")
+	if err := os.WriteFile(csv, []byte(sentList), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := ekc(t, "feed", "send", csv, "--config", written(t, fmt.Sprintf("kafka: {brokers: [%q]}\n", broker.Addr())), "--topic", topic, "--source", "0002.000014",
+		"--parts-of", "2", "--life-event", "LE-03")
+	if code != exitDone {
+		t.Fatalf("%d: %s%s", code, out, errOut)
+	}
+	messages := broker.Read(t, topic)
+	if len(messages) != 2 {
+		t.Fatalf("%d messages, want 2", len(messages))
+	}
+	rows := 0
+	for _, m := range messages {
+		headers := make([]egisso.Header, len(m.Headers))
+		for i, h := range m.Headers {
+			headers[i] = egisso.Header{Key: h.Key, Value: h.Value}
+		}
+		parsed, err := egisso.Parse(headers, m.Value, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if parsed.Part.Parts != 2 || string(m.Key) != parsed.Part.ListID.String() || m.Partition != messages[0].Partition {
+			t.Errorf("part %d of %d, key %s, partition %d", parsed.Part.Part, parsed.Part.Parts, m.Key, m.Partition)
+		}
+		rows += len(parsed.Part.Rows)
+	}
+	if rows != 3 {
+		t.Errorf("%d rows, want 3", rows)
 	}
 }

@@ -12,7 +12,7 @@ PGBIN_CMD := $(CURDIR)/scripts/postgres.sh
 # The folder with Apache Kafka; fetched when there is none. Where it cannot be had its tests are skipped, and said to be at the end.
 KAFKA_CMD := $(CURDIR)/scripts/kafka.sh
 
-.PHONY: help demo test crash fuzz bench bench-sms bench-lists lint build clean need-go
+.PHONY: help demo test crash fuzz bench bench-sms bench-lists bench-feed lint build clean need-go
 
 help: ## show this
 	@echo "Needs Go 1.26 or newer, make and bash; everything else is fetched. Targets:"
@@ -49,13 +49,18 @@ fuzz: need-go ## every fuzz target for FUZZTIME (30s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname $$file)"; \
 	done
 
-bench: bench-sms bench-lists ## both of the next two
+bench: bench-sms bench-lists bench-feed ## the next three
 
 bench-sms: need-go ## the way of an SMS, as ratios against the wire, the database's limit and Kannel (BENCH=flags)
 	@export PGBIN=$$($(PGBIN_CMD)); $(GO) build -o bin/bench ./dispatch/sms/bench && bin/bench $(BENCH)
 
 bench-lists: build ## a million rows from upload to ready, beside inflating, excelize, xlsx2csv, LibreOffice (LISTS=flags)
 	@export PGBIN=$$($(PGBIN_CMD)); $(GO) build -o bin/bench-lists ./ingest/bench && bin/bench-lists $(LISTS)
+
+bench-feed: need-go ## a list by Kafka beside the same without Kafka; a single event from its producer to the SMS centre
+	@$(PGBIN_CMD) >/dev/null
+	@$(KAFKA_CMD) >/dev/null
+	@$(GO) test -run '^$$' -bench BenchmarkFeed -benchtime 1x -timeout 20m -v ./cmd/ekc
 
 $(LINT):
 	GOBIN=$(TOOLS)/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
 
 	"ekc/egisso"
 	"ekc/egisso/kafkatest"
@@ -22,7 +23,7 @@ import (
 func benchHub(b *testing.B) (*crashHub, *kafkatest.Broker) {
 	b.Helper()
 	broker := kafkatest.Own(b)
-	for topic, partitions := range map[string]int{mseTopic: 4, eventsTopic: 1, mseTopic + ".rejected": 1, eventsTopic + ".rejected": 1,
+	for topic, partitions := range map[string]int{mseTopic: mseParts, eventsTopic: 1, mseTopic + ".rejected": 1, eventsTopic + ".rejected": 1,
 		egisso.StatusTopic: 4, egisso.ProtocolTopic: 4} {
 		broker.MakeTopic(b, topic, partitions)
 	}
@@ -38,6 +39,7 @@ func benchHub(b *testing.B) (*crashHub, *kafkatest.Broker) {
 const (
 	mseTopic  = "mse.notification-lists.v1"
 	mseAgency = "0003.000003"
+	mseParts  = 4 // partitions of its topic
 )
 
 // checkedLists waits until so many lists are checked, and says since when the first of their parts was here.
@@ -98,31 +100,36 @@ func feedRound(b *testing.B, lists, parts, rows int, byKafka bool) time.Duration
 		defer func() { _ = c.Process.Kill() }()
 		return h.checkedLists(lists)
 	}
+	all := partsOf(b, messages)
 	c := h.start("")
 	defer func() { _ = c.Process.Kill() }()
 	h.await("the hub is up", time.Minute, func() (bool, error) { return h.count(`SELECT count(*) FROM pool_holders`) > 0, nil })
-	who := journal.Principal{Account: "source/mse", Agency: mseAgency, Source: "mse", Roles: []journal.Role{journal.RoleSourceSystem}}
-	go func() {
-		var batch []ingest.FeedPart
-		for i, m := range messages {
-			parsed, err := egisso.Parse(nil, m.Value, time.Now())
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			p := parsed.Part
-			p.Header.Source = "mse"
-			batch = append(batch, ingest.FeedPart{Principal: who, ListID: p.ListID, Part: p.Part, Parts: p.Parts, Header: p.Header, Rows: p.Rows, Digest: p.Digest, HeaderDigest: p.HeaderDigest})
-			if len(batch) == 16 || i == len(messages)-1 {
+	for i := range mseParts { // as many at once as the topic has partitions
+		go func() {
+			own := all[i*len(all)/mseParts : (i+1)*len(all)/mseParts]
+			for batch := range slices.Chunk(own, 16) {
 				if _, err := h.lists.TakeParts(b.Context(), batch); err != nil {
 					b.Error(err)
-					return
 				}
-				batch = batch[:0]
 			}
-		}
-	}()
+		}()
+	}
 	return h.checkedLists(lists)
+}
+
+// partsOf are messages as ingest takes them.
+func partsOf(b *testing.B, messages []kafka.Message) []ingest.FeedPart {
+	b.Helper()
+	who := journal.Principal{Account: "source/mse", Agency: mseAgency, Source: "mse", Roles: []journal.Role{journal.RoleSourceSystem}}
+	parts := make([]ingest.FeedPart, len(messages))
+	for i, m := range messages {
+		parsed, err := egisso.Parse(nil, m.Value, time.Now())
+		must(b, err)
+		p := parsed.Part
+		p.Header.Source = "mse"
+		parts[i] = ingest.FeedPart{Principal: who, ListID: p.ListID, Part: p.Part, Parts: p.Parts, Header: p.Header, Rows: p.Rows, Digest: p.Digest, HeaderDigest: p.HeaderDigest}
+	}
+	return parts
 }
 
 // singleEvents sends 100 single events, one after another, and returns how long each took from its producer to the SMS centre, sorted, the

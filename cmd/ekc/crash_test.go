@@ -146,7 +146,7 @@ smsc:
   - {name: smsc-1, pool: mobile, addr: %q, system_id: ekc, window: %d, response_timeout: 5s, enquire_link: 10s, %s
      senders: [{name: SFR, ton: 5}]}
 `, h.server.URL(), keyset, filepath.Join(h.dir, "state"), h.smsc.Addr(), crashWindow, link))
-	if h.db, err = postgres.Open(t.Context(), postgres.Config{URL: h.server.URL(), Name: "test", MaxConns: 6}); err != nil {
+	if h.db, err = postgres.Open(t.Context(), postgres.Config{URL: h.server.URL(), Name: "test", MaxConns: 16}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.db.Close)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,9 +103,10 @@ func feedRound(b *testing.B, lists, parts, rows int, byKafka bool) time.Duration
 		return h.checkedLists(lists)
 	}
 	all := partsOf(b, messages)
-	c := h.start("")
-	defer func() { _ = c.Process.Kill() }()
-	h.await("the hub is up", time.Minute, func() (bool, error) { return h.count(`SELECT count(*) FROM pool_holders`) > 0, nil })
+	ctx, cancel := context.WithCancel(b.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = h.lists.Run(ctx) })
+	defer func() { cancel(); running.Wait() }()
 	for i := range mseParts { // as many at once as the topic has partitions
 		go func() {
 			own := all[i*len(all)/mseParts : (i+1)*len(all)/mseParts]

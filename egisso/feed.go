@@ -194,6 +194,9 @@ func (f *Feed) stopAll() {
 	}
 }
 
+// isMessages tells the topic of ЕГИССО's own messages by its name: what they say of deaths and facts is taken from nobody else.
+func isMessages(topic string) bool { return strings.HasSuffix(topic, ".messages.v1") }
+
 // isEvents tells a topic of single events by its name: egisso.notification-events.v1, and an agency's with the same contract.
 func isEvents(topic string) bool { return strings.Contains(topic, ".notification-events.") }
 

@@ -103,6 +103,11 @@ func Parse(headers []Header, value []byte, now time.Time) (*Message, error) {
 		"application/json с заголовками ce_… или application/xml с заголовком ekc_type.")
 }
 
+// xml says that it is one of ЕГИССО's own messages.
+func (m *Message) xml() bool {
+	return m.Type == TypeLifeEvent || m.Type == TypeFacts || m.Type == TypeDeaths
+}
+
 // attributesOf are the headers that say something of the message: the attributes of binary mode without their "ce_", content-type, ekc_type.
 func attributesOf(headers []Header) (map[string]string, *Problem) {
 	attributes := make(map[string]string)

@@ -14,6 +14,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"ekc/egisso/kafkatest"
+	"ekc/fixtures"
 	"ekc/ingest"
 	"ekc/postgres/postgrestest"
 )
@@ -24,6 +25,15 @@ func headersOf(m kafka.Message) map[string]string {
 		all[h.Key] = string(h.Value)
 	}
 	return all
+}
+
+func goldenXML(t *testing.T, file string) []byte {
+	t.Helper()
+	b, err := (&fixtures.FeedMessage{File: file}).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestWhatCannotBeTakenGoesBackWithItsReason(t *testing.T) {
@@ -55,6 +65,8 @@ func TestWhatCannotBeTakenGoesBackWithItsReason(t *testing.T) {
 		{kafka.Message{Key: []byte("k"), Value: []byte("+79030000001 is no JSON"), Headers: []kafka.Header{{Key: "trace", Value: []byte("t-1")}}}, CodeNotJSON},
 		{kafka.Message{}, ""}, // neither key nor value
 		{foreign, "source_foreign"},
+		{kafka.Message{Value: goldenXML(t, "deaths.xml"), Headers: []kafka.Header{{Key: "content-type", Value: []byte("application/xml")}, {Key: "ekc_type", Value: []byte(TypeDeaths)},
+			{Key: "trace", Value: []byte("t-1")}}}, "xml_topic"},
 		{partMessage(uuid.New(), 3, 2, "1"), CodePart},
 		{partMessage(taken, 1, 1, "other content"), ingest.ErrPartDiffers.Code},
 		{partMessage(unstorable, 1, 1, "1"), errUnstorable.Code},

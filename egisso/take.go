@@ -123,6 +123,10 @@ func (t *taking) take(m *message) error {
 	if err != nil {
 		return err
 	}
+	if parsed.xml() && !isMessages(t.topic) {
+		t.refuse(m, "xml_topic", "Сообщения ЕГИССО (10.33.O, 10.06.S, 20.02.S) принимаются только из её темы …messages.v1. Отправьте список по договору этой темы.")
+		return nil
+	}
 	agency, ok := t.agency(parsed.Source, now)
 	if !ok {
 		t.refuse(m, "source_foreign", "Ведомство, названное в source, не из тех, чьи списки приносит эта тема. Проверьте код участника и тему.")

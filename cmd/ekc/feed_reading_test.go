@@ -197,6 +197,17 @@ func (h *crashHub) hearEnds(from egisso.Brokers, rows, lists int) {
 	}
 }
 
+func TestAListWithMissingPartsIsAFindingOfStatus(t *testing.T) {
+	t.Parallel()
+	s := &situation{At: time.Now(), Lists: []openapi.List{
+		{ID: "a", Name: "Не целиком", Agency: feedAgency, State: string(ingest.Receiving), StateReason: "Не пришли части списка: 1."},
+		{ID: "b", Name: "Приходит", Agency: feedAgency, State: string(ingest.Receiving)}}}
+	s.judgeLists()
+	if len(s.Findings) != 1 || !strings.Contains(s.Findings[0].What, "«Не целиком»: Не пришли части") || !strings.Contains(s.Findings[0].Do, "/v1/lists/a/cancel") {
+		t.Errorf("%+v", s.Findings)
+	}
+}
+
 func TestAFaultOfASourceIsSeenInLinksReadinessAndStatus(t *testing.T) {
 	t.Parallel()
 	broker := kafkatest.Own(t)

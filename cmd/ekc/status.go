@@ -81,7 +81,7 @@ func (b *backend) situation(ctx context.Context) (*situation, error) {
 		return nil, err
 	}
 	var lists openapi.Page[openapi.List]
-	if err := b.call(ctx, http.MethodGet, "/v1/lists?limit=200&state=checking,approved,running,paused,cancelling", nil, &lists); err != nil {
+	if err := b.call(ctx, http.MethodGet, "/v1/lists?limit=200&state=receiving,checking,approved,running,paused,cancelling", nil, &lists); err != nil {
 		return nil, err
 	}
 	s.Links, s.Stops, s.Lists = links.Items, stops.Items, lists.Items
@@ -179,6 +179,11 @@ func (s *situation) judgeLists() {
 				Do: "если список с on_uncertain=hold – решите по каждому: POST /v1/notifications/{id}/settle", Section: "uncertain"})
 		}
 		switch at := l.CreatedAt; ingest.State(l.State) {
+		case ingest.Receiving:
+			if l.StateReason != "" { // of the feed: its parts have stopped coming
+				s.add(finding{What: fmt.Sprintf("«%s»: %s", l.Name, l.StateReason), Since: &at, Whom: "ведомство " + l.Agency + ": никого из списка не известят",
+					Do: "источнику – отправить недостающие части ещё раз; если не отправит, отмените список: POST /v1/lists/" + l.ID + "/cancel", Section: "the-feed"})
+			}
 		case ingest.Checking:
 			if s.At.Sub(at) > checkingLong {
 				s.add(finding{What: fmt.Sprintf("«%s» проверяется слишком долго", l.Name), Since: &at, Whom: "ведомство " + l.Agency,

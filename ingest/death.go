@@ -31,7 +31,7 @@ func (s *Service) TakeDeaths(ctx context.Context, p journal.Principal, people []
 			return fmt.Errorf("lock deaths: %w", err)
 		}
 		added, err := citizen.AddDeceased(ctx, tx, current, s.cfg.Now())
-		if err != nil {
+		if err != nil || len(added) == 0 { // read again: all of it was done with the first
 			return err
 		}
 		err = s.append(ctx, tx, p, journal.Entry{Kind: journal.DeathsReceived, Agency: p.Agency, Count: len(added), Data: journal.Fields("source", p.Source)})

@@ -53,15 +53,15 @@ func (s *Service) TakeRecall(ctx context.Context, r Recall) error {
 		case err != nil:
 			return err
 		case l == nil:
-			if err := s.remember(ctx, tx, &r); err != nil || r.ListID != uuid.Nil {
+			if r.ExternalIDs, err = s.remember(ctx, tx, &r); err != nil || r.ListID != uuid.Nil || len(r.ExternalIDs) == 0 {
 				return err
 			}
 			return s.recallFacts(ctx, tx, &r)
 		case source != r.Principal.Source || l.Agency != r.Principal.Agency:
 			return ErrForeignList
 		}
-		// Remembered also when it is done at once: a message that comes again says the same.
-		if err := s.remember(ctx, tx, &r); err != nil {
+		// Remembered also when it is done at once: a message that is read again does and answers nothing more.
+		if r.ExternalIDs, err = s.remember(ctx, tx, &r); err != nil || len(r.ExternalIDs) == 0 {
 			return err
 		}
 		return s.recall(ctx, tx, r.Principal, l, &r)
@@ -100,21 +100,25 @@ func (s *Service) recalled(ctx context.Context, tx pgx.Tx, id uuid.UUID) (l *Lis
 }
 
 const rememberSQL = `INSERT INTO recalls (source, list_id, external_id, agency, reason, occurred_at, at)
-	SELECT $1, $2, id, $4, $5, $6, $7 FROM unnest($3::text[]) AS id ON CONFLICT DO NOTHING`
+	SELECT $1, $2, id, $4, $5, $6, $7 FROM unnest($3::text[]) AS id ON CONFLICT DO NOTHING RETURNING external_id`
 
-func (s *Service) remember(ctx context.Context, tx pgx.Tx, r *Recall) error {
+// remember keeps a cancel, and returns what of it was not said before; "" is the whole list.
+func (s *Service) remember(ctx context.Context, tx pgx.Tx, r *Recall) (news []string, err error) {
 	ids := r.ExternalIDs
 	if r.All {
 		ids = []string{""}
 	}
-	tag, err := tx.Exec(ctx, rememberSQL, r.Principal.Source, r.ListID, ids, r.Principal.Agency, r.Reason, r.OccurredAt, s.cfg.Now())
+	rows, err := tx.Query(ctx, rememberSQL, r.Principal.Source, r.ListID, ids, r.Principal.Agency, r.Reason, r.OccurredAt, s.cfg.Now())
 	if err != nil {
-		return fmt.Errorf("remember a cancel: %w", err)
+		return nil, fmt.Errorf("remember a cancel: %w", err)
 	}
-	if tag.RowsAffected() == 0 {
-		return nil
+	if news, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+		return nil, fmt.Errorf("remember a cancel: %w", err)
 	}
-	return s.append(ctx, tx, r.Principal, journal.Entry{Kind: journal.RecallReceived, Agency: r.Principal.Agency, Reason: r.Reason, Count: len(r.ExternalIDs),
+	if len(news) == 0 {
+		return nil, nil
+	}
+	return news, s.append(ctx, tx, r.Principal, journal.Entry{Kind: journal.RecallReceived, Agency: r.Principal.Agency, Reason: r.Reason, Count: len(news),
 		Data: journal.Fields("list_id", r.ListID.String(), "source", r.Principal.Source)})
 }
 

@@ -16,6 +16,7 @@ import (
 	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/journal"
+	"ekc/postgres"
 )
 
 // suppressing makes the agency's rule that duplicates are not sent.
@@ -369,6 +370,25 @@ func TestAnInterruptedCheckSuppressesTheSameRows(t *testing.T) {
 		if l := h.get(ref.ID); l.State != Ready || l.Suppressed != 3 || h.fate(l) != "oododd" {
 			t.Errorf("killed after slice %d: %s %d %s", die, l.State, l.Suppressed, h.fate(l))
 		}
+	}
+}
+
+// A list that names one person in every row must not take the square of its rows.
+func TestTheSearchForDuplicatesIsBoundedForEachPerson(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	l := h.load(listHeader(), people(make([]int, 200)...))
+	var one []byte
+	if err := h.db.QueryRow(t.Context(), `SELECT digest FROM persons_index GROUP BY digest HAVING count(*) >= 200 LIMIT 1`).Scan(&one); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	err := postgres.InTx(t.Context(), h.db, func(tx pgx.Tx) error {
+		digests := [][]byte{one, one, one} // as a slice with the person in three rows asks
+		return h.earlier(t.Context(), tx, earlierSQL, l, digests, nil, func(citizen.Digest, dispatch.NotificationID, bool) { found++ })
+	})
+	if err != nil || found == 0 || found > 50 {
+		t.Errorf("%d earlier rows were read for one person, want at most 50: %v", found, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -162,6 +163,7 @@ func (r *rejecter) publish(ctx context.Context) (n int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("claim rejected messages: %w", err)
 	}
+	slices.Sort(ids) // they come in any order
 	for i, id := range ids {
 		if err := r.publishOne(ctx, id); err != nil {
 			// Whoever stops in between gives the rest back at once.

@@ -143,9 +143,9 @@ type feedList struct {
 	header          []byte
 	envelope        envelope
 	columns         *table
-	size            int64       // of what this transaction stored
-	grown           bool        // the envelope is to be sealed anew
-	taken           map[int]any // numbers of the parts that this transaction stored, with their keyed digests
+	size            int64          // of what this transaction stored
+	grown           bool           // the envelope is to be sealed anew
+	taken           map[int][]byte // numbers of the parts that this transaction stored, with their keyed digests
 }
 
 func (t *feedTaking) take(ctx context.Context, p *FeedPart) error {
@@ -196,7 +196,7 @@ func (t *feedTaking) list(ctx context.Context, p *FeedPart) (*feedList, error) {
 	if l := t.lists[p.ListID]; l != nil {
 		return l, nil
 	}
-	l := &feedList{taken: make(map[int]any)}
+	l := &feedList{taken: make(map[int][]byte)}
 	var key int64
 	err := t.tx.QueryRow(ctx, feedListSQL, p.ListID).Scan(&l.no, &l.agency, &l.state, &key, &l.source, &l.parts, &l.received, &l.header)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -269,7 +269,7 @@ func (t *feedTaking) make(ctx context.Context, l *feedList, p *FeedPart) error {
 
 // partDigest is the keyed digest under which a part was stored; nil when it was not.
 func (t *feedTaking) partDigest(ctx context.Context, l *feedList, part int) (was []byte, err error) {
-	if b, ok := l.taken[part].([]byte); ok {
+	if b := l.taken[part]; b != nil {
 		return b, nil
 	}
 	err = t.tx.QueryRow(ctx, `SELECT digest FROM feed_parts WHERE list_no = $1 AND part = $2`, l.no, part).Scan(&was)

@@ -105,11 +105,11 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 		defer s.Close()
 		d.smscs = append(d.smscs, s)
 	}
-	broker, err := d.startBroker()
+	stopBroker, err := d.startBroker()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = broker.Close() }()
+	defer stopBroker()
 	if err := d.configure(); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ import (
 )
 
 // startBroker is the demo's Kafka: a broker that speaks the protocol, in this process, without Java. It has the topics of the seed's sources.
-func (d *demo) startBroker() (io.Closer, error) {
+func (d *demo) startBroker() (stop func(), err error) {
 	items, err := catalog.SeedItems()
 	if err != nil {
 		return nil, err
@@ -40,12 +39,8 @@ func (d *demo) startBroker() (io.Closer, error) {
 		return nil, fmt.Errorf("start the demo's Kafka: %w", err)
 	}
 	d.brokers = egisso.Brokers{Addrs: cluster.ListenAddrs()}
-	return closer(cluster.Close), nil
+	return cluster.Close, nil
 }
-
-type closer func()
-
-func (c closer) Close() error { c(); return nil }
 
 // recalledRow is taken back before its list comes; the other row of that list is told.
 const recalledRow = "дело-2640"

@@ -230,6 +230,9 @@ func (t *feedTaking) make(ctx context.Context, l *feedList, p *FeedPart) error {
 	if len(p.Header.Mapping) > 0 {
 		return ErrHeaderField.with("mapping")
 	}
+	if err := newTable(nil).cover(p.Rows); err != nil { // before anything is written: a refused part leaves no list
+		return err
+	}
 	e, template, err := s.complete(p.Principal, p.Header)
 	if err != nil {
 		return err

@@ -202,8 +202,14 @@ func TestPartsThatAreRefused(t *testing.T) {
 		"another agency's list": {with(func(p *FeedPart) { p.Principal = other }), ErrForeignList},
 		"another source's list": {with(func(p *FeedPart) { p.Header.Source = "upload" }), ErrForeignList},
 		"no list id":            {with(func(p *FeedPart) { p.ListID = uuid.Nil }), ErrHeaderField},
-		"unknown template":      {with(func(p *FeedPart) { p.ListID = uuid.New(); p.Header.Template = "NONE" }), ErrUnknownTemplate},
-		"unknown source":        {with(func(p *FeedPart) { p.ListID = uuid.New(); p.Header.Source = "nobody" }), ErrUnknownSource},
+		"201 names in a new list": {with(func(p *FeedPart) {
+			p.ListID, p.Rows[0].Data = uuid.New(), make(map[string]string)
+			for i := range maxData + 1 {
+				p.Rows[0].Data[fmt.Sprint("имя ", i)] = "1"
+			}
+		}), ErrTooManyFields},
+		"unknown template": {with(func(p *FeedPart) { p.ListID = uuid.New(); p.Header.Template = "NONE" }), ErrUnknownTemplate},
+		"unknown source":   {with(func(p *FeedPart) { p.ListID = uuid.New(); p.Header.Source = "nobody" }), ErrUnknownSource},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fates, err := h.TakeParts(t.Context(), []FeedPart{c.part, parts[0]})

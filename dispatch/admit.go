@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"ekc/citizen"
 	"ekc/postgres"
@@ -79,32 +81,29 @@ const (
 	copyOutboxSQL        = `COPY outbox (run, due_at, id) FROM STDIN BINARY`
 )
 
+// MakeRuns makes the runs that rows of a list need, each in a transaction of its own. Transactions that Write such rows afterwards need
+// not wait for one another.
+func (a *Admission) MakeRuns(ctx context.Context, db *pgxpool.Pool, list List, rows []*Row) error {
+	_, err := a.runsOf(ctx, db, list, rows)
+	return err
+}
+
 // Write stores rows behind the caller's own gate, in the caller's transaction: sealed notifications, the outbox, and the persons
 // index. Their runs wait until Start. Nothing is sent before that. Rows with an Earlier one are set aside and not in the outbox.
-func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row) error {
-	pools, err := poolNumbers(ctx, tx)
+func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []*Row) error {
+	runOf, err := a.runsOf(ctx, tx, list, rows)
 	if err != nil {
 		return err
 	}
-	runs := make(map[runKey]int32)
-	runOf := make([]int32, len(rows))
-	index := make([]citizen.IndexEntry, 0, 2*len(rows))
-	for i := range rows {
-		r := &rows[i]
-		key, err := a.place(list, r)
-		if err != nil {
-			return fmt.Errorf("row %d: %w", r.RowNo, err)
-		}
-		if runOf[i], err = ensureRun(ctx, tx, runs, pools, key, list, r); err != nil {
-			return err
-		}
+	index := make([]citizen.IndexEntry, 0, 4*len(rows))
+	for _, r := range rows {
 		for _, d := range r.Digests {
 			index = append(index, citizen.IndexEntry{Digest: d, Ref: citizen.Ref{Kind: citizen.RefNotification, ID: int64(MakeID(list.No, r.Ordinal))}})
 		}
 	}
 	var plain, sealed []byte
 	err = postgres.CopyIn(ctx, tx, copyNotificationsSQL, len(rows), func(row *postgres.CopyRow, i int) {
-		r := &rows[i]
+		r := rows[i]
 		id := int64(MakeID(list.No, r.Ordinal))
 		r.Content.Salt = citizen.NewSalt()
 		plain = r.Content.encode(plain[:0])
@@ -134,7 +133,7 @@ func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []Row)
 	}
 	slices.SortStableFunc(order, func(x, y int) int { return int(runOf[x]) - int(runOf[y]) })
 	err = postgres.CopyIn(ctx, tx, copyOutboxSQL, len(order), func(row *postgres.CopyRow, i int) {
-		r := &rows[order[i]]
+		r := rows[order[i]]
 		row.Fields(3)
 		row.Integer(runOf[order[i]])
 		row.Timestamptz(firstDue(r))
@@ -186,44 +185,64 @@ func joinPlan(channels []string) string {
 	return string(b)
 }
 
-// A run that is going on already, since its list was started before this part came, is woken. DO UPDATE locks it against being put to
-// sleep meanwhile.
+// A run that waits for Start, or for a person, is only kept from changing; so any number of transactions may write rows of it at once. One
+// that is going on, since its list was started before this part came, is woken, and locked against being put to sleep meanwhile.
 const ensureRunSQL = `
-INSERT INTO runs AS r (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, on_uncertain, data_key, life_event,
-	template, sender, test, valid_until)
-VALUES (@list, @agency, @pool, @channel, @plan, @step, @lane, @weight, @zones, @wide, @on_uncertain, @data_key, @life_event,
-	@template, @sender, @test, @valid_until)
-ON CONFLICT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain) DO UPDATE SET
-	next_due = CASE WHEN r.state IN ('active', 'done') THEN '-infinity' ELSE r.next_due END,
-	state = CASE r.state WHEN 'done' THEN 'active' ELSE r.state END
-RETURNING id`
+WITH quiet AS (SELECT id FROM runs WHERE list_no = @list AND pool = @pool AND zones = @zones AND wide_window = @wide AND lane = @lane AND plan = @plan AND step = @step
+	AND template = @template AND life_event = @life_event AND valid_until IS NOT DISTINCT FROM @valid_until AND on_uncertain = @on_uncertain
+	AND state NOT IN ('active', 'done') FOR SHARE),
+other AS (INSERT INTO runs AS r (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, on_uncertain, data_key, life_event,
+		template, sender, test, valid_until)
+	SELECT @list, @agency, @pool, @channel, @plan, @step, @lane, @weight, @zones, @wide, @on_uncertain, @data_key, @life_event,
+		@template, @sender, @test, @valid_until WHERE NOT EXISTS (SELECT FROM quiet)
+	ON CONFLICT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain) DO UPDATE SET
+		next_due = CASE WHEN r.state IN ('active', 'done') THEN '-infinity' ELSE r.next_due END,
+		state = CASE r.state WHEN 'done' THEN 'active' ELSE r.state END
+	RETURNING id)
+SELECT id FROM quiet UNION ALL SELECT id FROM other`
 
-func ensureRun(ctx context.Context, tx pgx.Tx, known map[runKey]int32, pools map[string]int16, key runKey, list List, r *Row) (int32, error) {
-	if id, ok := known[key]; ok {
-		return id, nil
+// runsOf returns the run of each row; it makes those that are missing.
+func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows []*Row) ([]int32, error) {
+	pools, err := poolNumbers(ctx, db)
+	if err != nil {
+		return nil, err
 	}
+	known := make(map[runKey]int32)
+	runOf := make([]int32, len(rows))
+	for i, r := range rows {
+		key, err := a.place(list, r)
+		if err != nil {
+			return nil, fmt.Errorf("row %d: %w", r.RowNo, err)
+		}
+		run, ok := known[key]
+		if !ok {
+			if run, err = ensureRun(ctx, db, pools, key, list, r); err != nil {
+				return nil, err
+			}
+			known[key] = run
+		}
+		runOf[i] = run
+	}
+	return runOf, nil
+}
+
+func ensureRun(ctx context.Context, db citizen.DB, pools map[string]int16, key runKey, list List, r *Row) (id int32, err error) {
 	pool, ok := pools[key.pool]
 	if !ok {
 		return 0, fmt.Errorf("pool %s: %w", key.pool, ErrNoChannel)
 	}
-	policy := list.OnUncertain
-	if policy == "" {
-		policy = "resend"
-	}
-	var id int32
-	err := tx.QueryRow(ctx, ensureRunSQL, pgx.NamedArgs{"list": list.No, "agency": list.Agency, "pool": pool, "channel": key.channel,
+	err = db.QueryRow(ctx, ensureRunSQL, pgx.NamedArgs{"list": list.No, "agency": list.Agency, "pool": pool, "channel": key.channel,
 		"plan": r.Channels, "step": key.step, "lane": key.lane, "weight": max(list.Weight, 1), "zones": key.zones,
-		"wide": key.wide, "on_uncertain": policy, "data_key": list.Key.ID, "life_event": key.life, "template": key.template, "sender": list.Sender,
-		"test": list.Test, "valid_until": timeOrNil(lastDay(r.ValidUntil))}).Scan(&id)
+		"wide": key.wide, "on_uncertain": cmp.Or(list.OnUncertain, "resend"), "data_key": list.Key.ID, "life_event": key.life, "template": key.template,
+		"sender": list.Sender, "test": list.Test, "valid_until": timeOrNil(lastDay(r.ValidUntil))}).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("make run: %w", err)
 	}
-	known[key] = id
 	return id, nil
 }
 
-func poolNumbers(ctx context.Context, tx pgx.Tx) (map[string]int16, error) {
-	rows, err := tx.Query(ctx, `SELECT name, no FROM pools`)
+func poolNumbers(ctx context.Context, db citizen.DB) (map[string]int16, error) {
+	rows, err := db.Query(ctx, `SELECT name, no FROM pools`)
 	if err != nil {
 		return nil, fmt.Errorf("read pools: %w", err)
 	}

@@ -15,12 +15,12 @@ import (
 const copyDuplicatesSQL = `COPY duplicates (id, earlier, run, due_at) FROM STDIN BINARY`
 
 // setAside keeps rows out of the outbox whose person is told the same by an earlier one.
-func setAside(ctx context.Context, tx pgx.Tx, list int64, rows []Row, aside []int, runOf []int32) error {
+func setAside(ctx context.Context, tx pgx.Tx, list int64, rows []*Row, aside []int, runOf []int32) error {
 	if len(aside) == 0 {
 		return nil
 	}
 	err := postgres.CopyIn(ctx, tx, copyDuplicatesSQL, len(aside), func(row *postgres.CopyRow, i int) {
-		r := &rows[aside[i]]
+		r := rows[aside[i]]
 		row.Fields(4)
 		row.Bigint(int64(MakeID(list, r.Ordinal)))
 		row.Bigint(int64(r.Earlier))

@@ -253,15 +253,15 @@ func (w *world) admit(a admit) int64 {
 		if err != nil {
 			return err
 		}
-		rows := make([]Row, a.rows)
+		rows := make([]*Row, a.rows)
 		for i := range rows {
-			r := &rows[i]
 			phone := phoneOf(no, i)
-			*r = Row{Ordinal: int32(i + 1), RowNo: int32(i + 2), Part: 1, ExternalID: fmt.Sprint("x", i), Zones: "Europe/Moscow",
+			r := &Row{Ordinal: int32(i + 1), RowNo: int32(i + 2), Part: 1, ExternalID: fmt.Sprint("x", i), Zones: "Europe/Moscow",
 				Channels: a.channels, Lane: a.lane, Segments: 1, Content: Content{Phones: []citizen.Phone{phone}, Text: "СФР: проверка"}}
 			if a.edit != nil {
 				a.edit(i, r)
 			}
+			rows[i] = r
 			if r.Digests, err = w.keyring.PersonDigests(nil, r.Content.Person, r.Content.Phones...); err != nil {
 				return err
 			}

@@ -91,7 +91,7 @@ WITH RECURSIVE up AS (SELECT no, corrects FROM lists WHERE no = $1
 family AS (SELECT no FROM up UNION SELECT l.no FROM lists l JOIN family f ON l.corrects = f.no)`
 
 const (
-	lockFamilySQL = familySQL + ` SELECT no FROM lists WHERE no = (SELECT min(no) FROM family) FOR UPDATE`
+	lockFamilySQL = familySQL + ` SELECT no FROM lists WHERE no = (SELECT min(no) FROM family) FOR NO KEY UPDATE`
 	// checkingSQL looks for another list of the family that is being checked.
 	checkingSQL = familySQL + ` SELECT EXISTS (SELECT FROM lists WHERE no IN (SELECT no FROM family) AND no <> $1 AND state = 'checking')`
 	membersSQL  = familySQL + ` SELECT no, own_ids FROM lists WHERE no IN (SELECT no FROM family) AND no <> $1

@@ -134,7 +134,7 @@ func (t *tally) final() (n int64) {
 }
 
 const (
-	lockStateSQL = `SELECT state, accepted, coalesce(start_at, approved_at, created_at), first_sent_at IS NOT NULL, agency FROM lists WHERE no = $1 FOR UPDATE`
+	lockStateSQL = `SELECT state, accepted, coalesce(start_at, approved_at, created_at), first_sent_at IS NOT NULL, agency FROM lists WHERE no = $1 FOR NO KEY UPDATE`
 	addCountsSQL = `INSERT INTO list_counters AS c (list_no, state, n) SELECT $1, s, k FROM unnest($2::smallint[], $3::bigint[]) AS u(s, k)
 		ON CONFLICT (list_no, state) DO UPDATE SET n = c.n + excluded.n`
 	firstSentSQL  = `UPDATE lists SET first_sent_at = $2 WHERE no = $1`

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"ekc/citizen"
@@ -70,14 +69,9 @@ func (s *Service) earlier(ctx context.Context, tx pgx.Tx, sql string, l *List, d
 const lockAgencySQL = `SELECT pg_advisory_xact_lock(hashtextextended('ekc/duplicates/' || $1::text, 0))`
 
 // duplicates looks for rows whose person, event, measure and date stand in an earlier row of the list or in an earlier list of the agency.
-// They are warned of, and where the agency's rule says so set aside in favour of the earlier one, provided that it is told itself. Who
-// has confirmed that a file is to go again has decided about earlier lists.
-func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, c claim, l *List, e envelope, sl *slice, same []citizen.Digest) error {
-	rules, err := s.cfg.Catalog().Rules(c.at)
-	if err != nil {
-		return err
-	}
-	suppress := rules.SuppressesDuplicates(l.Agency) && l.Tests == uuid.Nil
+// They are warned of, and with suppress set aside in favour of the earlier one, provided that it is told itself. Who has confirmed that a
+// file is to go again has decided about earlier lists.
+func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, l *List, e envelope, sl *slice, suppress bool) error {
 	sql := earlierSQL
 	if suppress {
 		sql = toldSQL
@@ -85,9 +79,10 @@ func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, c claim, l *List, e
 			return fmt.Errorf("lock agency: %w", err)
 		}
 	}
-	digests := make([][]byte, len(same))
-	for i := range same {
-		digests[i] = same[i][:]
+	digests := make([][]byte, len(sl.good))
+	for i := range sl.good {
+		d := sl.good[i].same()
+		digests[i] = d[:]
 	}
 	// For each digest the earliest row that is told, one of this very list before any other's; else the one that rows wait for.
 	type teller struct {
@@ -95,8 +90,14 @@ func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, c claim, l *List, e
 		rank int
 	}
 	seen := make(map[citizen.Digest]teller)
+	if sl.before != nil && !suppress { // it may not be committed yet
+		for i := range sl.before.good {
+			row := &sl.before.good[i]
+			seen[row.same()] = teller{id: dispatch.MakeID(l.No, row.row.Ordinal)}
+		}
+	}
 	first := dispatch.MakeID(l.No, sl.first)
-	err = s.earlier(ctx, tx, sql, l, digests, nil, func(d citizen.Digest, id dispatch.NotificationID, aside bool) {
+	err := s.earlier(ctx, tx, sql, l, digests, nil, func(d citizen.Digest, id dispatch.NotificationID, aside bool) {
 		one := teller{id, 1}
 		switch {
 		case aside:
@@ -115,7 +116,7 @@ func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, c claim, l *List, e
 	}
 	for i := range sl.good {
 		row := &sl.good[i]
-		earlier, again := seen[same[i]]
+		earlier, again := seen[row.same()]
 		if again && suppress && (earlier.id.List() == l.No || !e.Again) {
 			row.row.Earlier = earlier.id
 			row.add(RuleSuppressed, 0)
@@ -127,7 +128,7 @@ func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, c claim, l *List, e
 		if suppress && row.says(RuleOptOut) {
 			continue // it is sent to nobody: whoever comes after it tells
 		}
-		seen[same[i]] = teller{id: dispatch.MakeID(l.No, row.row.Ordinal)}
+		seen[row.same()] = teller{id: dispatch.MakeID(l.No, row.row.Ordinal)}
 	}
 	return nil
 }

@@ -189,7 +189,7 @@ func (t *feedTaking) take(ctx context.Context, p *FeedPart) error {
 }
 
 const feedListSQL = `SELECT l.no, l.agency, l.state, l.data_key, coalesce(f.source, ''), coalesce(f.parts, 0), coalesce(f.received, 0), coalesce(f.header, '')
-	FROM lists l LEFT JOIN feed_lists f ON f.list_no = l.no WHERE l.id = $1 FOR UPDATE OF l`
+	FROM lists l LEFT JOIN feed_lists f ON f.list_no = l.no WHERE l.id = $1 FOR NO KEY UPDATE OF l`
 
 // list finds the part's list, or makes it.
 func (t *feedTaking) list(ctx context.Context, p *FeedPart) (*feedList, error) {

@@ -39,9 +39,10 @@ func (s *Service) change(ctx context.Context, p journal.Principal, id uuid.UUID,
 	return s.Get(ctx, p, id)
 }
 
-// lockList reads a list for a change by the hub itself.
+// lockList reads a list for a change by the hub itself. Nobody locks lists for more than NO KEY UPDATE: slices that are being admitted, one
+// after another without a gap, hold the keys of theirs (list_parts).
 func (s *Service) lockList(ctx context.Context, tx pgx.Tx, no int64) (*List, error) {
-	rows, err := tx.Query(ctx, `SELECT `+listColumns+` FROM lists WHERE no = $1 FOR UPDATE`, no)
+	rows, err := tx.Query(ctx, `SELECT `+listColumns+` FROM lists WHERE no = $1 FOR NO KEY UPDATE`, no)
 	if err != nil {
 		return nil, fmt.Errorf("lock list %d: %w", no, err)
 	}

@@ -83,7 +83,7 @@ func checkRecall(r *Recall) error {
 	return nil
 }
 
-const recalledSQL = `SELECT l.no, coalesce(f.source, '') FROM lists l LEFT JOIN feed_lists f ON f.list_no = l.no WHERE l.id = $1 FOR UPDATE OF l`
+const recalledSQL = `SELECT l.no, coalesce(f.source, '') FROM lists l LEFT JOIN feed_lists f ON f.list_no = l.no WHERE l.id = $1 FOR NO KEY UPDATE OF l`
 
 // recalled locks the list; nil when it is not here.
 func (s *Service) recalled(ctx context.Context, tx pgx.Tx, id uuid.UUID) (l *List, source string, err error) {

@@ -213,7 +213,7 @@ const getListSQL = `SELECT ` + listColumns + ` FROM lists WHERE id = @id AND (@a
 func find(ctx context.Context, db querier, p journal.Principal, id uuid.UUID, forUpdate bool) (*List, error) {
 	sql := getListSQL
 	if forUpdate {
-		sql += ` FOR UPDATE`
+		sql += ` FOR NO KEY UPDATE`
 	}
 	rows, err := db.Query(ctx, sql, pgx.NamedArgs{"id": id, "agency": p.Agency})
 	if err != nil {

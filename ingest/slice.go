@@ -30,6 +30,23 @@ type slice struct {
 	digest []byte
 	sum    hash.Hash
 	buf    []byte // scratch of add
+
+	before   *slice        // the one that is admitted before this one; nil for the first
+	last     bool          // surely the last one
+	admitted chan struct{} // closed once this one is admitted
+}
+
+// turn waits until the slice before is admitted.
+func (sl *slice) turn(ctx context.Context) error {
+	if sl.before == nil {
+		return nil
+	}
+	select {
+	case <-sl.before.admitted:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // shortestRow is about what a row of any use takes in a file: a phone and its separators.
@@ -87,13 +104,14 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 	}
 	ordinal := parts.next
 	var all []checked // of one slice
+	var last *slice   // that was handed on
 	for no := 1; ; no++ {
 		done, admitted := parts.of[no]
 		size := s.cfg.SliceRows
 		if admitted {
 			size = done.rows
 		}
-		sl := &slice{part: no, first: ordinal, sum: sha256.New()}
+		sl := &slice{part: no, first: ordinal, sum: sha256.New(), before: last, admitted: make(chan struct{})}
 		if !admitted {
 			sl.good = make([]checked, 0, min(size, int(c.size/shortestRow)+1))
 		}
@@ -111,12 +129,12 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			if t.rows++; t.rows > s.cfg.Limits.Rows {
 				return t, ErrTooManyRows.with(s.cfg.Limits.Rows)
 			}
-			one := k.check(row)
+			all = append(all, k.check(row))
+			one := &all[len(all)-1]
 			one.row.Part = partOf(c.format, one.row.RowNo, no)
 			one.marked = before.marked(row.Cells)
-			all = append(all, one)
 		}
-		sl.rows = len(all)
+		sl.rows, sl.last = len(all), ended
 		switch {
 		case admitted:
 			for i := range all {
@@ -136,7 +154,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			case all[i].ok:
 				addContent(t.content, &all[i])
 			}
-			sl.put(all[i], &ordinal, admitted)
+			sl.put(&all[i], &ordinal, admitted)
 		}
 		t.accepted += int(ordinal - sl.first)
 		switch {
@@ -153,6 +171,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			}
 			select {
 			case out <- sl:
+				last = sl
 			case <-ctx.Done():
 				return t, ctx.Err()
 			}
@@ -183,14 +202,14 @@ func addContent(sum hash.Hash, c *checked) {
 }
 
 // put adds a row to its slice.
-func (sl *slice) put(row checked, ordinal *int32, admitted bool) {
+func (sl *slice) put(row *checked, ordinal *int32, admitted bool) {
 	if !row.ok {
 		switch {
 		case admitted:
 		case row.skipped:
-			sl.known = append(sl.known, row)
+			sl.known = append(sl.known, *row)
 		default:
-			sl.bad = append(sl.bad, row)
+			sl.bad = append(sl.bad, *row)
 		}
 		return
 	}
@@ -199,8 +218,8 @@ func (sl *slice) put(row checked, ordinal *int32, admitted bool) {
 	if admitted {
 		return
 	}
-	sl.good = append(sl.good, row)
-	sl.add(&sl.good[len(sl.good)-1].row)
+	sl.add(&row.row)
+	sl.good = append(sl.good, *row)
 }
 
 // add makes the row a part of what the slice's digest commits to: everything that decides what is sent, to whom, how and when.
@@ -277,12 +296,31 @@ const (
 	byIndexSQL = `SET LOCAL enable_seqscan = off`
 )
 
-// admit writes one slice: its gate, its good rows, its faults and warnings, its journal entry, or none of them.
+// admit writes one slice: its gate, its good rows, its faults and warnings, its journal entry, or none of them. Most of that may be done
+// while the slice before is written, too, but no slice is committed before that one, so that those of a list that are admitted are always
+// its first.
 func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *citizen.DataKey, sl *slice) error {
-	err := postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
-		if err := s.holds(ctx, tx, c); err != nil {
+	rules, err := s.cfg.Catalog().Rules(c.at)
+	if err != nil {
+		return err
+	}
+	suppress := rules.SuppressesDuplicates(l.Agency) && l.Tests == uuid.Nil
+	if suppress { // which rows of the slice before are told must be known
+		if err := sl.turn(ctx); err != nil {
 			return err
 		}
+	}
+	list := dispatch.List{No: l.No, Agency: l.Agency, Key: key, OnUncertain: l.OnUncertain, Sender: e.Sender, Weight: weightOf(l.Priority), Test: l.Test}
+	rows := make([]*dispatch.Row, len(sl.good))
+	for i := range sl.good {
+		rows[i] = &sl.good[i].row
+	}
+	if sl.before != nil || !sl.last {
+		if err := s.cfg.Admission.MakeRuns(ctx, s.cfg.DB, list, rows); err != nil {
+			return fmt.Errorf("slice %d: %w", sl.part, err)
+		}
+	}
+	err = postgres.InTx(ctx, s.cfg.DB, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, gateSQL, l.No, sl.part, sl.digest, sl.rows, len(sl.good), sl.first)
 		if err != nil {
 			return fmt.Errorf("open the gate: %w", err)
@@ -290,23 +328,9 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 		if tag.RowsAffected() == 0 {
 			return s.sameSlice(ctx, tx, l.No, sl)
 		}
-		if err := s.personal(ctx, tx, c, l, e, sl); err != nil {
+		if err := s.personal(ctx, tx, l, e, sl, suppress); err != nil {
 			return err
 		}
-		rows := make([]dispatch.Row, len(sl.good))
-		segments, warnings, suppressed := 0, 0, 0
-		for i := range sl.good {
-			rows[i] = sl.good[i].row
-			if rows[i].Earlier != 0 {
-				suppressed++
-			} else {
-				segments += rows[i].Segments
-			}
-			if len(sl.good[i].messages) > 0 {
-				warnings++
-			}
-		}
-		list := dispatch.List{No: l.No, Agency: l.Agency, Key: key, OnUncertain: l.OnUncertain, Sender: e.Sender, Weight: weightOf(l.Priority), Test: l.Test}
 		if len(rows) > 0 {
 			if err := s.cfg.Admission.Write(ctx, tx, list, rows); err != nil {
 				return err
@@ -315,15 +339,13 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 		if err := s.writeVerdicts(ctx, tx, l.No, sl); err != nil {
 			return err
 		}
-		tag, err = tx.Exec(ctx, addTotalsSQL, l.No, sl.rows, len(sl.good), len(sl.bad), warnings, segments, len(sl.known), suppressed)
-		if err != nil {
-			return fmt.Errorf("add totals: %w", err)
+		if err := sl.turn(ctx); err != nil {
+			return err
 		}
-		if tag.RowsAffected() == 0 {
-			return errLeaseLost
+		if err := s.holds(ctx, tx, c); err != nil {
+			return err
 		}
-		return s.append(ctx, tx, journal.System("ingest"), journal.Entry{Kind: journal.PartAdmitted, ListNo: l.No, Agency: l.Agency,
-			Count: len(sl.good), Data: journal.Fields("part", fmt.Sprint(sl.part), "rows", fmt.Sprint(sl.rows), "rejected", fmt.Sprint(len(sl.bad)), "suppressed", fmt.Sprint(suppressed))})
+		return s.addUp(ctx, tx, l, sl)
 	})
 	switch {
 	case errors.Is(err, postgres.ErrInDoubt):
@@ -334,6 +356,31 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 	s.metrics.rows.WithLabelValues("accepted").Add(float64(len(sl.good)))
 	s.metrics.rows.WithLabelValues("rejected").Add(float64(len(sl.bad)))
 	return nil
+}
+
+// addUp adds the slice to the totals of its list and tells the journal. It locks the list: nothing that takes long may follow.
+func (s *Service) addUp(ctx context.Context, tx pgx.Tx, l *List, sl *slice) error {
+	segments, warnings, suppressed := 0, 0, 0
+	for i := range sl.good {
+		row := &sl.good[i]
+		if row.row.Earlier != 0 {
+			suppressed++
+		} else {
+			segments += row.row.Segments
+		}
+		if len(row.messages) > 0 {
+			warnings++
+		}
+	}
+	tag, err := tx.Exec(ctx, addTotalsSQL, l.No, sl.rows, len(sl.good), len(sl.bad), warnings, segments, len(sl.known), suppressed)
+	if err != nil {
+		return fmt.Errorf("add totals: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return errLeaseLost
+	}
+	return s.append(ctx, tx, journal.System("ingest"), journal.Entry{Kind: journal.PartAdmitted, ListNo: l.No, Agency: l.Agency, Count: len(sl.good),
+		Data: journal.Fields("part", fmt.Sprint(sl.part), "rows", fmt.Sprint(sl.rows), "rejected", fmt.Sprint(len(sl.bad)), "suppressed", fmt.Sprint(suppressed))})
 }
 
 // sameSlice lets a repeat of what was admitted pass, and nothing else.
@@ -366,16 +413,17 @@ func (s *Service) addDigests(l *List, sl *slice) error {
 	return nil
 }
 
+// same is the digest of what makes the row the same as another (Service.addDigests).
+func (c *checked) same() citizen.Digest { return c.row.Digests[len(c.row.Digests)-1] }
+
 // personal warns of refusals, and finds what was said before.
-func (s *Service) personal(ctx context.Context, tx pgx.Tx, c claim, l *List, e envelope, sl *slice) error {
+func (s *Service) personal(ctx context.Context, tx pgx.Tx, l *List, e envelope, sl *slice, suppress bool) error {
 	if _, err := tx.Exec(ctx, byIndexSQL); err != nil {
 		return fmt.Errorf("set planner: %w", err)
 	}
 	phones := make([]citizen.Digest, len(sl.good))
-	same := make([]citizen.Digest, len(sl.good))
 	for i := range sl.good {
-		all := sl.good[i].row.Digests
-		phones[i], same[i] = all[0], all[len(all)-1]
+		phones[i] = sl.good[i].row.Digests[0]
 	}
 	refused, err := citizen.OptOutsOf(ctx, tx, phones)
 	if err != nil {
@@ -397,7 +445,7 @@ func (s *Service) personal(ctx context.Context, tx pgx.Tx, c claim, l *List, e e
 	if err := s.warnOfDeaths(ctx, tx, sl); err != nil {
 		return err
 	}
-	return s.duplicates(ctx, tx, c, l, e, sl, same)
+	return s.duplicates(ctx, tx, l, e, sl, suppress)
 }
 
 // writeVerdicts stores faults and warnings, and lets a person be found by a row that was not taken.

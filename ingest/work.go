@@ -206,17 +206,7 @@ func (s *Service) checkList(ctx context.Context, c claim) error {
 	})
 	g.Go(func() error {
 		defer cancel()
-		for sl := range slices {
-			if err := s.admit(ctx, c, l, e, key, sl); err != nil {
-				return err
-			}
-			if s.afterSlice != nil {
-				if err := s.afterSlice(sl.part); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+		return s.admitAll(ctx, c, l, e, key, slices)
 	})
 	err = g.Wait()
 	var fault *Fault
@@ -236,6 +226,31 @@ func (s *Service) checkList(ctx context.Context, c claim) error {
 		return s.reject(ended, c, l, fault, total)
 	}
 	return s.ready(ended, c, l, e, total)
+}
+
+// admitters is how many slices of a list are written at once: the server works at one while another is made ready for it.
+const admitters = 2
+
+func (s *Service) admitAll(ctx context.Context, c claim, l *List, e envelope, key *citizen.DataKey, slices <-chan *slice) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range admitters {
+		g.Go(func() error {
+			for sl := range slices {
+				if err := s.admit(ctx, c, l, e, key, sl); err != nil {
+					return err
+				}
+				if s.afterSlice != nil {
+					if err := s.afterSlice(sl.part); err != nil {
+						return err
+					}
+				}
+				sl.before = nil
+				close(sl.admitted)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 func (s *Service) listOf(ctx context.Context, no int64) (*List, *citizen.DataKey, error) {

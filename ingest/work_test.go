@@ -109,6 +109,56 @@ func TestACheckerThatLostItsLeaseAdmitsNothing(t *testing.T) {
 	}
 }
 
+// Two slices are written at once. What is committed is the beginning of the list all the same, a row is found to be the same as one of the
+// slice that is not committed yet, and whoever changes the list meanwhile need not wait for either.
+func TestSlicesAreCommittedInTheirOrder(t *testing.T) {
+	t.Parallel()
+	h := newHub(t, func(c *Config) { c.SliceRows = 2 })
+	ref, err := h.Submit(t.Context(), loader, listHeader(), strings.NewReader(people(1, 2, 3, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := h.db.Begin(t.Context()) // stands in the gate of the first slice
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = first.Rollback(context.Background()) }()
+	if _, err := first.Exec(t.Context(), gateSQL, ref.No, 1, []byte("another"), 2, 2, 1); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { _, err := h.checkNext(t.Context(), takesAny); done <- err }()
+	until(t, func() bool { // the second slice is written, and waits
+		return h.number(`SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.relation = 'persons_index'::regclass
+			AND a.datname = current_database() AND a.state = 'idle in transaction' AND a.query ILIKE 'copy%rejections%'`) == 1
+	})
+	if n := h.number(`SELECT count(*) FROM list_parts`); n != 0 {
+		t.Errorf("%d slices are committed before the first", n)
+	}
+	err = postgres.InTx(t.Context(), h.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `SET LOCAL lock_timeout = '1s'`); err != nil {
+			return err
+		}
+		_, err := h.lockList(t.Context(), tx, ref.No)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := first.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if l := h.get(ref.ID); l.State != Ready || l.Accepted != 4 {
+		t.Errorf("%+v", l)
+	}
+	if n := h.number(`SELECT count(*) FROM rejections WHERE rule_code = 109 AND row_no = 5`); n != 1 {
+		t.Error("the repeat of a row of the slice before is not noticed")
+	}
+}
+
 // A commit whose answer was lost is done again: the gate lets the same slice pass, once, and no other under its number.
 func TestGateStopsARepeatedSlice(t *testing.T) {
 	t.Parallel()

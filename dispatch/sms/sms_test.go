@@ -80,14 +80,14 @@ func (h *hub) admit(no int64, phones []string, text func(i int) string) {
 		if err != nil {
 			return err
 		}
-		rows := make([]dispatch.Row, len(phones))
+		rows := make([]*dispatch.Row, len(phones))
 		for i, number := range phones {
 			phone, err := citizen.ParsePhone(number)
 			if err != nil {
 				return err
 			}
 			_, n := smpp.Segments(text(i))
-			rows[i] = dispatch.Row{Ordinal: int32(i + 1), RowNo: int32(i + 1), Part: 1, ExternalID: fmt.Sprint(i), Zones: "Europe/Moscow",
+			rows[i] = &dispatch.Row{Ordinal: int32(i + 1), RowNo: int32(i + 1), Part: 1, ExternalID: fmt.Sprint(i), Zones: "Europe/Moscow",
 				Channels: []string{"sms"}, Lane: dispatch.LaneNormal, Segments: n,
 				Content: dispatch.Content{Phones: []citizen.Phone{phone}, Text: text(i)}}
 			if rows[i].Digests, err = h.keyring.PersonDigests(nil, citizen.Person{}, phone); err != nil {

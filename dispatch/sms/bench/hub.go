@@ -183,14 +183,14 @@ func (h *hubRole) ends() (int, error) {
 	return int(n), nil
 }
 
-// admit writes the rows of a list, a slice of them made while the one before is written, as ingest does.
+// admit writes the rows of a list, two slices at once and a third made meanwhile, as ingest does.
 func (h *hubRole) admit(ctx context.Context, o order) error {
 	g, ctx := errgroup.WithContext(ctx)
-	slices := make(chan []dispatch.Row, 1)
+	slices := make(chan []*dispatch.Row, 1)
 	g.Go(func() error {
 		defer close(slices)
 		for from := 1; from <= o.N; from += slice {
-			rows := make([]dispatch.Row, 0, slice)
+			rows := make([]*dispatch.Row, 0, slice)
 			for i := from; i < from+slice && i <= o.N; i++ {
 				row, err := h.row(o, i)
 				if err != nil {
@@ -206,29 +206,33 @@ func (h *hubRole) admit(ctx context.Context, o order) error {
 		}
 		return nil
 	})
-	g.Go(func() error {
-		for rows := range slices {
-			if err := h.write(ctx, o, rows); err != nil {
-				return err
+	for range 2 {
+		g.Go(func() error {
+			for rows := range slices {
+				if err := h.write(ctx, o, rows); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 	return g.Wait()
 }
 
 // write admits rows of a list in one transaction.
-func (h *hubRole) write(ctx context.Context, o order, rows []dispatch.Row) error {
-	return postgres.InTx(ctx, h.db, func(tx pgx.Tx) error {
-		key, err := h.keyring.ScopeKey(ctx, tx, fmt.Sprint("list/", o.List), o.Agency)
-		if err != nil {
-			return err
-		}
-		return h.adm.Write(ctx, tx, dispatch.List{No: o.List, Agency: o.Agency, Key: key}, rows)
-	})
+func (h *hubRole) write(ctx context.Context, o order, rows []*dispatch.Row) error {
+	key, err := h.keyring.ScopeKey(ctx, h.db, fmt.Sprint("list/", o.List), o.Agency)
+	if err != nil {
+		return err
+	}
+	list := dispatch.List{No: o.List, Agency: o.Agency, Key: key}
+	if err := h.adm.MakeRuns(ctx, h.db, list, rows); err != nil {
+		return err
+	}
+	return postgres.InTx(ctx, h.db, func(tx pgx.Tx) error { return h.adm.Write(ctx, tx, list, rows) })
 }
 
-func (h *hubRole) row(o order, i int) (row dispatch.Row, err error) {
+func (h *hubRole) row(o order, i int) (row *dispatch.Row, err error) {
 	phone, err := citizen.ParsePhone("+" + number(o.List, i))
 	if err != nil {
 		return row, err
@@ -240,7 +244,7 @@ func (h *hubRole) row(o order, i int) (row dispatch.Row, err error) {
 	}
 	person := citizen.Person{Family: "Образцова", First: "Мария", Patronymic: "Ивановна", SNILS: snils,
 		BirthDate: citizen.BirthDate{Year: 1950 + i%60, Month: time.Month(1 + i%12), Day: 1 + i%28}}
-	row = dispatch.Row{Ordinal: int32(i), RowNo: int32(i), Part: int32(1 + i/1000), ExternalID: fmt.Sprintf("%08d", i), Zones: "Europe/Moscow",
+	row = &dispatch.Row{Ordinal: int32(i), RowNo: int32(i), Part: int32(1 + i/1000), ExternalID: fmt.Sprintf("%08d", i), Zones: "Europe/Moscow",
 		Channels: []string{"sms"}, Lane: o.Lane, Segments: 1, LifeEvent: "benefit", Template: "benefit_paid",
 		Content: dispatch.Content{Phones: []citizen.Phone{phone}, Text: text, Person: person}}
 	indexed := citizen.Person{}
@@ -301,7 +305,7 @@ func (h *hubRole) singles(ctx context.Context, o order) ([]time.Duration, error)
 			if err != nil {
 				return err
 			}
-			if err := h.adm.Write(ctx, tx, dispatch.List{No: o.List, Agency: o.Agency, Key: key}, []dispatch.Row{row}); err != nil {
+			if err := h.adm.Write(ctx, tx, dispatch.List{No: o.List, Agency: o.Agency, Key: key}, []*dispatch.Row{row}); err != nil {
 				return err
 			}
 			return h.adm.Start(ctx, tx, o.List, time.Time{})

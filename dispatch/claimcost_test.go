@@ -13,6 +13,13 @@ import (
 // buffersOf runs a statement as the claiming connections plan it, and returns how many buffers it touched.
 func (w *world) buffersOf(d *desk, sql string, args ...any) int {
 	w.t.Helper()
+	return w.plannedBuffers(d.hot, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sql, args...)
+}
+
+func (w *world) plannedBuffers(db interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, explain string, args ...any) int {
+	w.t.Helper()
 	var plans []struct {
 		Plan struct {
 			Hit  int `json:"Shared Hit Blocks"`
@@ -23,7 +30,7 @@ func (w *world) buffersOf(d *desk, sql string, args ...any) int {
 	var last int
 	for range 2 { // the second time with hint bits set and the catalogue read
 		var raw []byte
-		err := d.hot.QueryRow(w.t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sql, args...).Scan(&raw)
+		err := db.QueryRow(w.t.Context(), explain, args...).Scan(&raw)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -74,5 +81,41 @@ func TestClaimCostsTheSameBehindAPausedListOf200000(t *testing.T) {
 	}
 	if runs1 > runs0+5 || take1 > take0+asked+30 { // the index of notifications may have grown by a level
 		t.Errorf("a claim became dearer behind a paused list: due runs %d to %d, rows %d to %d buffers", runs0, runs1, take0, take1)
+	}
+}
+
+// A plan made while the day has no attempts yet is used until the table is analysed, when it may have millions.
+func TestTheSearchForContactsIsPlannedForManyAttempts(t *testing.T) {
+	t.Parallel()
+	const attempts, asked, most = 20_000, 10, 200
+	w := newWorld(t)
+	list := w.admit(admit{rows: asked, lane: LaneBulk})
+	d, _ := w.deskOf("a")
+	if err := w.core("b").makePartitions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := d.hot.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Release()
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := c.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`UPDATE pg_class SET relpages = 1, reltuples = 1e7 WHERE oid = 'persons_index'::regclass`) // as if it were large
+	exec(`PREPARE contacts (bytea[], smallint[], timestamptz, bigint[]) AS ` + contactsSQL)
+	var explain string
+	if err := w.db.QueryRow(t.Context(), `SELECT format('EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE contacts (%L, ''{1}'', now(), %L)',
+		array_agg(digest), array_agg(0)) FROM persons_index`).Scan(&explain); err != nil {
+		t.Fatal(err)
+	}
+	exec(explain) // planned
+	exec(`INSERT INTO attempts (notification, at, entry, run, link, no, sequence, state)
+		SELECT ($1::bigint << 24) + n, now(), n, 1, 1, 1, 1, 4 FROM generate_series(1, $2::int) n`, list, attempts)
+	if n := w.plannedBuffers(c, explain); n > most {
+		t.Errorf("the contacts of %d phones take %d buffers beside %d attempts, at most %d are allowed", asked, n, attempts, most)
 	}
 }

@@ -297,13 +297,15 @@ const onTheirWayFor = time.Minute
 // held is the due time of a row that waits for a person; no claim reaches it.
 var held = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
+// OFFSET 0 keeps the order of the joins, from each phone to its rows to their attempts: planned while the day's attempts are few, the
+// statement would else begin with all of them, and go on doing so when they are millions.
 const contactsSQL = `
-SELECT p.digest, count(DISTINCT (a.notification, a.no)), max(a.at), min(a.at)
+SELECT u.digest, count(DISTINCT (a.notification, a.no)), max(a.at), min(a.at)
 FROM unnest($1::bytea[], $4::bigint[]) AS u(digest, fresh)
-JOIN persons_index p ON p.digest = u.digest AND p.ref_kind = 1 AND p.ref <> u.fresh
-JOIN attempts a ON a.notification = p.ref
-WHERE a.at > $3::timestamptz - interval '24 hours' AND a.at < $3::timestamptz + interval '1 hour' AND a.state IN (2, 4) AND a.link = ANY($2)
-GROUP BY p.digest`
+	CROSS JOIN LATERAL (SELECT ref FROM persons_index WHERE digest = u.digest AND ref_kind = 1 AND ref <> u.fresh OFFSET 0) p
+	CROSS JOIN LATERAL (SELECT notification, no, at FROM attempts WHERE notification = p.ref AND at > $3::timestamptz - interval '24 hours'
+		AND at < $3::timestamptz + interval '1 hour' AND state IN (2, 4) AND link = ANY($2) OFFSET 0) a
+GROUP BY u.digest`
 
 // facts asks the database once for all rows of a claim.
 func (d *desk) facts(ctx context.Context, digests [][]byte, fresh, tried []int64) (*facts, error) {

@@ -98,18 +98,18 @@ func (s *Service) warnOfDeaths(ctx context.Context, tx pgx.Tx, sl *slice) error 
 		return err
 	}
 	var persons []citizen.Digest
-	of := make(map[citizen.Digest][]int)
-	for i := range sl.good {
-		r := &sl.good[i].row
-		if r.Content.Person.SNILS.IsZero() {
+	of := make(map[citizen.Digest][]*checked)
+	for _, row := range sl.good {
+		snils := row.row.Content.Person.SNILS
+		if snils.IsZero() {
 			continue
 		}
-		all, err := s.cfg.Keys.Digests(citizen.DigestSNILS, r.Content.Person.SNILS.Digits())
+		all, err := s.cfg.Keys.Digests(citizen.DigestSNILS, snils.Digits())
 		if err != nil {
 			return err
 		}
 		for _, d := range all {
-			persons, of[d] = append(persons, d), append(of[d], i)
+			persons, of[d] = append(persons, d), append(of[d], row)
 		}
 	}
 	dead, err := citizen.Deceased(ctx, tx, persons)
@@ -117,8 +117,8 @@ func (s *Service) warnOfDeaths(ctx context.Context, tx pgx.Tx, sl *slice) error 
 		return err
 	}
 	for _, d := range dead {
-		for _, i := range of[d] {
-			sl.good[i].add(RuleDeceased, fieldSNILS)
+		for _, row := range of[d] {
+			row.add(RuleDeceased, fieldSNILS)
 		}
 	}
 	return nil

@@ -80,8 +80,8 @@ func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, l *List, e envelope
 		}
 	}
 	digests := make([][]byte, len(sl.good))
-	for i := range sl.good {
-		d := sl.good[i].same()
+	for i, row := range sl.good {
+		d := row.same()
 		digests[i] = d[:]
 	}
 	// For each digest the earliest row that is told, one of this very list before any other's; else the one that rows wait for.
@@ -91,8 +91,7 @@ func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, l *List, e envelope
 	}
 	seen := make(map[citizen.Digest]teller)
 	if sl.before != nil && !suppress { // it may not be committed yet
-		for i := range sl.before.good {
-			row := &sl.before.good[i]
+		for _, row := range sl.before.good {
 			seen[row.same()] = teller{id: dispatch.MakeID(l.No, row.row.Ordinal)}
 		}
 	}
@@ -114,8 +113,7 @@ func (s *Service) duplicates(ctx context.Context, tx pgx.Tx, l *List, e envelope
 	if err != nil {
 		return err
 	}
-	for i := range sl.good {
-		row := &sl.good[i]
+	for _, row := range sl.good {
 		earlier, again := seen[row.same()]
 		if again && suppress && (earlier.id.List() == l.No || !e.Again) {
 			row.row.Earlier = earlier.id

@@ -24,9 +24,9 @@ type slice struct {
 	part   int
 	first  int32 // ordinal of the first accepted row
 	rows   int   // read, good and bad
-	good   []checked
-	bad    []checked
-	known  []checked // taken before, skipped
+	good   []*checked
+	bad    []*checked
+	known  []*checked // taken before, skipped
 	digest []byte
 	sum    hash.Hash
 	buf    []byte // scratch of add
@@ -103,8 +103,7 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 		return t, err
 	}
 	ordinal := parts.next
-	var all []checked // of one slice
-	var last *slice   // that was handed on
+	var last *slice // that was handed on
 	for no := 1; ; no++ {
 		done, admitted := parts.of[no]
 		size := s.cfg.SliceRows
@@ -112,11 +111,8 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			size = done.rows
 		}
 		sl := &slice{part: no, first: ordinal, sum: sha256.New(), before: last, admitted: make(chan struct{})}
-		if !admitted {
-			sl.good = make([]checked, 0, min(size, int(c.size/shortestRow)+1))
-		}
+		all := make([]checked, 0, min(size, int(c.size/shortestRow)+1))
 		ended := false
-		all = all[:0]
 		for len(all) < size {
 			row, err := rows.Next()
 			if errors.Is(err, io.EOF) {
@@ -135,6 +131,9 @@ func (s *Service) read(ctx context.Context, l *List, e envelope, c claim, file *
 			one.marked = before.marked(row.Cells)
 		}
 		sl.rows, sl.last = len(all), ended
+		if !admitted {
+			sl.good = make([]*checked, 0, len(all))
+		}
 		switch {
 		case admitted:
 			for i := range all {
@@ -207,9 +206,9 @@ func (sl *slice) put(row *checked, ordinal *int32, admitted bool) {
 		switch {
 		case admitted:
 		case row.skipped:
-			sl.known = append(sl.known, *row)
+			sl.known = append(sl.known, row)
 		default:
-			sl.bad = append(sl.bad, *row)
+			sl.bad = append(sl.bad, row)
 		}
 		return
 	}
@@ -219,7 +218,7 @@ func (sl *slice) put(row *checked, ordinal *int32, admitted bool) {
 		return
 	}
 	sl.add(&row.row)
-	sl.good = append(sl.good, *row)
+	sl.good = append(sl.good, row)
 }
 
 // add makes the row a part of what the slice's digest commits to: everything that decides what is sent, to whom, how and when.
@@ -312,8 +311,8 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 	}
 	list := dispatch.List{No: l.No, Agency: l.Agency, Key: key, OnUncertain: l.OnUncertain, Sender: e.Sender, Weight: weightOf(l.Priority), Test: l.Test}
 	rows := make([]*dispatch.Row, len(sl.good))
-	for i := range sl.good {
-		rows[i] = &sl.good[i].row
+	for i, row := range sl.good {
+		rows[i] = &row.row
 	}
 	if sl.before != nil || !sl.last {
 		if err := s.cfg.Admission.MakeRuns(ctx, s.cfg.DB, list, rows); err != nil {
@@ -361,8 +360,7 @@ func (s *Service) admit(ctx context.Context, c claim, l *List, e envelope, key *
 // addUp adds the slice to the totals of its list and tells the journal. It locks the list: nothing that takes long may follow.
 func (s *Service) addUp(ctx context.Context, tx pgx.Tx, l *List, sl *slice) error {
 	segments, warnings, suppressed := 0, 0, 0
-	for i := range sl.good {
-		row := &sl.good[i]
+	for _, row := range sl.good {
 		if row.row.Earlier != 0 {
 			suppressed++
 		} else {
@@ -398,13 +396,13 @@ func (s *Service) sameSlice(ctx context.Context, tx pgx.Tx, list int64, sl *slic
 // addDigests makes the keyed digests by which people are found: of the first phone first, of what makes a row the same as another last. It is
 // done while the slice before is written.
 func (s *Service) addDigests(l *List, sl *slice) error {
-	for i := range sl.good {
-		r := &sl.good[i].row
+	for _, row := range sl.good {
+		r := &row.row
 		digests, err := s.cfg.Keys.PersonDigests(make([]citizen.Digest, 0, 4), r.Content.Person, r.Content.Phones...)
 		if err != nil {
 			return err
 		}
-		same, err := s.sameDigest(l, &sl.good[i])
+		same, err := s.sameDigest(l, row)
 		if err != nil {
 			return err
 		}
@@ -422,8 +420,8 @@ func (s *Service) personal(ctx context.Context, tx pgx.Tx, l *List, e envelope, 
 		return fmt.Errorf("set planner: %w", err)
 	}
 	phones := make([]citizen.Digest, len(sl.good))
-	for i := range sl.good {
-		phones[i] = sl.good[i].row.Digests[0]
+	for i, row := range sl.good {
+		phones[i] = row.row.Digests[0]
 	}
 	refused, err := citizen.OptOutsOf(ctx, tx, phones)
 	if err != nil {
@@ -457,14 +455,10 @@ func (s *Service) writeVerdicts(ctx context.Context, tx pgx.Tx, list int64, sl *
 			out = append(out, []any{list, c.row.RowNo, int16(i + 1), c.row.Part, int16(rule.Type), int16(m.Code), m.Field, c.row.ExternalID})
 		}
 	}
-	for i := range sl.good {
-		add(&sl.good[i])
-	}
-	for i := range sl.bad {
-		add(&sl.bad[i])
-	}
-	for i := range sl.known {
-		add(&sl.known[i])
+	for _, rows := range [...][]*checked{sl.good, sl.bad, sl.known} {
+		for _, row := range rows {
+			add(row)
+		}
 	}
 	if len(out) == 0 {
 		return nil
@@ -481,11 +475,11 @@ func (s *Service) writeVerdicts(ctx context.Context, tx pgx.Tx, list int64, sl *
 const indexRejectedSQL = `INSERT INTO persons_index (digest, ref_kind, ref) SELECT d, 2, r FROM unnest($1::bytea[], $2::bigint[]) AS u(d, r)
 	ON CONFLICT DO NOTHING`
 
-func (s *Service) indexRejected(ctx context.Context, tx pgx.Tx, list int64, bad []checked) error {
+func (s *Service) indexRejected(ctx context.Context, tx pgx.Tx, list int64, bad []*checked) error {
 	var digests [][]byte
 	var refs []int64
-	for i := range bad {
-		r := &bad[i].row
+	for _, row := range bad {
+		r := &row.row
 		found, err := s.cfg.Keys.PersonDigests(nil, r.Content.Person, r.Content.Phones...)
 		if err != nil {
 			return err

@@ -185,29 +185,34 @@ func joinPlan(channels []string) string {
 	return string(b)
 }
 
-// A run that waits for Start, or for a person, is only kept from changing; so any number of transactions may write rows of it at once. One
-// that is going on, since its list was started before this part came, is woken, and locked against being put to sleep meanwhile.
-const ensureRunSQL = `
-WITH quiet AS (SELECT id FROM runs WHERE list_no = @list AND pool = @pool AND zones = @zones AND wide_window = @wide AND lane = @lane AND plan = @plan AND step = @step
-	AND template = @template AND life_event = @life_event AND valid_until IS NOT DISTINCT FROM @valid_until AND on_uncertain = @on_uncertain
-	AND state NOT IN ('active', 'done') FOR SHARE),
-other AS (INSERT INTO runs AS r (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, on_uncertain, data_key, life_event,
-		template, sender, test, valid_until)
-	SELECT @list, @agency, @pool, @channel, @plan, @step, @lane, @weight, @zones, @wide, @on_uncertain, @data_key, @life_event,
-		@template, @sender, @test, @valid_until WHERE NOT EXISTS (SELECT FROM quiet)
-	ON CONFLICT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain) DO UPDATE SET
-		next_due = CASE WHEN r.state IN ('active', 'done') THEN '-infinity' ELSE r.next_due END,
-		state = CASE r.state WHEN 'done' THEN 'active' ELSE r.state END
-	RETURNING id)
-SELECT id FROM quiet UNION ALL SELECT id FROM other`
+// A run that waits, for Start or for a person, is only kept from changing: any number of transactions may write rows of it at once.
+const waitingRunsSQL = `
+SELECT r.id, p.name, r.channel, array_to_string(r.plan, ','), r.zones, r.life_event, r.template, r.step, r.lane, r.wide_window, r.valid_until
+FROM runs r JOIN pools p ON p.no = r.pool
+WHERE r.list_no = $1 AND r.on_uncertain = $2 AND r.state NOT IN ('active', 'done') FOR SHARE OF r`
 
 // runsOf returns the run of each row; it makes those that are missing.
 func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows []*Row) ([]int32, error) {
-	pools, err := poolNumbers(ctx, db)
-	if err != nil {
-		return nil, err
-	}
+	list.OnUncertain = cmp.Or(list.OnUncertain, "resend")
 	known := make(map[runKey]int32)
+	found, err := db.Query(ctx, waitingRunsSQL, list.No, list.OnUncertain)
+	if err != nil {
+		return nil, fmt.Errorf("read runs: %w", err)
+	}
+	var id int32
+	var k runKey
+	var until *time.Time
+	_, err = pgx.ForEachRow(found, []any{&id, &k.pool, &k.channel, &k.plan, &k.zones, &k.life, &k.template, &k.step, &k.lane, &k.wide, &until}, func() error {
+		k.until = 0
+		if until != nil {
+			k.until = until.Unix()
+		}
+		known[k] = id
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read runs: %w", err)
+	}
 	runOf := make([]int32, len(rows))
 	for i, r := range rows {
 		key, err := a.place(list, r)
@@ -216,7 +221,7 @@ func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows [
 		}
 		run, ok := known[key]
 		if !ok {
-			if run, err = ensureRun(ctx, db, pools, key, list, r); err != nil {
+			if run, err = ensureRun(ctx, db, key, list, r); err != nil {
 				return nil, err
 			}
 			known[key] = run
@@ -226,34 +231,30 @@ func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows [
 	return runOf, nil
 }
 
-func ensureRun(ctx context.Context, db citizen.DB, pools map[string]int16, key runKey, list List, r *Row) (id int32, err error) {
-	pool, ok := pools[key.pool]
-	if !ok {
+// A run that is going on already, since its list was started before this part came, is woken. DO UPDATE locks it against being put to
+// sleep meanwhile.
+const ensureRunSQL = `
+INSERT INTO runs AS r (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, on_uncertain, data_key, life_event,
+	template, sender, test, valid_until)
+SELECT @list, @agency, no, @channel, @plan, @step, @lane, @weight, @zones, @wide, @on_uncertain, @data_key, @life_event,
+	@template, @sender, @test, @valid_until FROM pools WHERE name = @pool
+ON CONFLICT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain) DO UPDATE SET
+	next_due = CASE WHEN r.state IN ('active', 'done') THEN '-infinity' ELSE r.next_due END,
+	state = CASE r.state WHEN 'done' THEN 'active' ELSE r.state END
+RETURNING id`
+
+func ensureRun(ctx context.Context, db citizen.DB, key runKey, list List, r *Row) (id int32, err error) {
+	err = db.QueryRow(ctx, ensureRunSQL, pgx.NamedArgs{"list": list.No, "agency": list.Agency, "pool": key.pool, "channel": key.channel,
+		"plan": r.Channels, "step": key.step, "lane": key.lane, "weight": max(list.Weight, 1), "zones": key.zones,
+		"wide": key.wide, "on_uncertain": list.OnUncertain, "data_key": list.Key.ID, "life_event": key.life, "template": key.template,
+		"sender": list.Sender, "test": list.Test, "valid_until": timeOrNil(lastDay(r.ValidUntil))}).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, fmt.Errorf("pool %s: %w", key.pool, ErrNoChannel)
 	}
-	err = db.QueryRow(ctx, ensureRunSQL, pgx.NamedArgs{"list": list.No, "agency": list.Agency, "pool": pool, "channel": key.channel,
-		"plan": r.Channels, "step": key.step, "lane": key.lane, "weight": max(list.Weight, 1), "zones": key.zones,
-		"wide": key.wide, "on_uncertain": cmp.Or(list.OnUncertain, "resend"), "data_key": list.Key.ID, "life_event": key.life, "template": key.template,
-		"sender": list.Sender, "test": list.Test, "valid_until": timeOrNil(lastDay(r.ValidUntil))}).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("make run: %w", err)
 	}
 	return id, nil
-}
-
-func poolNumbers(ctx context.Context, db citizen.DB) (map[string]int16, error) {
-	rows, err := db.Query(ctx, `SELECT name, no FROM pools`)
-	if err != nil {
-		return nil, fmt.Errorf("read pools: %w", err)
-	}
-	pools := make(map[string]int16)
-	var name string
-	var no int16
-	_, err = pgx.ForEachRow(rows, []any{&name, &no}, func() error { pools[name] = no; return nil })
-	if err != nil {
-		return nil, fmt.Errorf("read pools: %w", err)
-	}
-	return pools, nil
 }
 
 // epoch is the due time of a row without not_before: always in the past, and the same for all, so that the outbox's key

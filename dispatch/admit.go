@@ -33,6 +33,8 @@ type List struct {
 	Test        bool             // of a test key: simulators only
 }
 
+func (l List) policy() string { return cmp.Or(l.OnUncertain, "resend") }
+
 // Row is one accepted row of a list.
 type Row struct {
 	Ordinal    int32 // unique in the list, from 1
@@ -82,16 +84,21 @@ const (
 )
 
 // MakeRuns makes the runs that rows of a list need, each in a transaction of its own. Transactions that Write such rows afterwards need
-// not wait for one another.
+// not wait for one another, nor does it wait for them.
 func (a *Admission) MakeRuns(ctx context.Context, db *pgxpool.Pool, list List, rows []*Row) error {
-	_, err := a.runsOf(ctx, db, list, rows)
+	_, err := a.runsOf(ctx, db, list, rows, func(key runKey, r *Row) (int32, error) {
+		if _, err := db.Exec(ctx, makeRunSQL, runArgs(key, list, r)); err != nil {
+			return 0, fmt.Errorf("make run: %w", err)
+		}
+		return 0, nil
+	})
 	return err
 }
 
 // Write stores rows behind the caller's own gate, in the caller's transaction: sealed notifications, the outbox, and the persons
 // index. Their runs wait until Start. Nothing is sent before that. Rows with an Earlier one are set aside and not in the outbox.
 func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []*Row) error {
-	runOf, err := a.runsOf(ctx, tx, list, rows)
+	runOf, err := a.runsOf(ctx, tx, list, rows, func(key runKey, r *Row) (int32, error) { return ensureRun(ctx, tx, key, list, r) })
 	if err != nil {
 		return err
 	}
@@ -191,11 +198,10 @@ SELECT r.id, p.name, r.channel, array_to_string(r.plan, ','), r.zones, r.life_ev
 FROM runs r JOIN pools p ON p.no = r.pool
 WHERE r.list_no = $1 AND r.on_uncertain = $2 AND r.state NOT IN ('active', 'done') FOR SHARE OF r`
 
-// runsOf returns the run of each row; it makes those that are missing.
-func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows []*Row) ([]int32, error) {
-	list.OnUncertain = cmp.Or(list.OnUncertain, "resend")
+// runsOf returns the run of each row. Those that do not wait, or are not there, are asked of other.
+func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows []*Row, other func(runKey, *Row) (int32, error)) ([]int32, error) {
 	known := make(map[runKey]int32)
-	found, err := db.Query(ctx, waitingRunsSQL, list.No, list.OnUncertain)
+	found, err := db.Query(ctx, waitingRunsSQL, list.No, list.policy())
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
 	}
@@ -221,7 +227,7 @@ func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows [
 		}
 		run, ok := known[key]
 		if !ok {
-			if run, err = ensureRun(ctx, db, key, list, r); err != nil {
+			if run, err = other(key, r); err != nil {
 				return nil, err
 			}
 			known[key] = run
@@ -231,30 +237,39 @@ func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows [
 	return runOf, nil
 }
 
-// A run that is going on already, since its list was started before this part came, is woken. DO UPDATE locks it against being put to
-// sleep meanwhile.
-const ensureRunSQL = `
+const insertRunSQL = `
 INSERT INTO runs AS r (list_no, agency, pool, channel, plan, step, lane, weight, zones, wide_window, on_uncertain, data_key, life_event,
 	template, sender, test, valid_until)
 SELECT @list, @agency, no, @channel, @plan, @step, @lane, @weight, @zones, @wide, @on_uncertain, @data_key, @life_event,
 	@template, @sender, @test, @valid_until FROM pools WHERE name = @pool
-ON CONFLICT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain) DO UPDATE SET
+ON CONFLICT (list_no, pool, zones, wide_window, lane, plan, step, template, life_event, valid_until, on_uncertain)`
+
+// Whoever looked for the run before it was there does not wait for those who write rows of it since.
+const makeRunSQL = insertRunSQL + ` DO NOTHING`
+
+// A run that is going on already, since its list was started before this part came, is woken. DO UPDATE locks it against being put to
+// sleep meanwhile.
+const ensureRunSQL = insertRunSQL + ` DO UPDATE SET
 	next_due = CASE WHEN r.state IN ('active', 'done') THEN '-infinity' ELSE r.next_due END,
 	state = CASE r.state WHEN 'done' THEN 'active' ELSE r.state END
 RETURNING id`
 
-func ensureRun(ctx context.Context, db citizen.DB, key runKey, list List, r *Row) (id int32, err error) {
-	err = db.QueryRow(ctx, ensureRunSQL, pgx.NamedArgs{"list": list.No, "agency": list.Agency, "pool": key.pool, "channel": key.channel,
-		"plan": r.Channels, "step": key.step, "lane": key.lane, "weight": max(list.Weight, 1), "zones": key.zones,
-		"wide": key.wide, "on_uncertain": list.OnUncertain, "data_key": list.Key.ID, "life_event": key.life, "template": key.template,
-		"sender": list.Sender, "test": list.Test, "valid_until": timeOrNil(lastDay(r.ValidUntil))}).Scan(&id)
+func ensureRun(ctx context.Context, tx pgx.Tx, key runKey, list List, r *Row) (id int32, err error) {
+	err = tx.QueryRow(ctx, ensureRunSQL, runArgs(key, list, r)).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, fmt.Errorf("pool %s: %w", key.pool, ErrNoChannel)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("make run: %w", err)
+		return 0, fmt.Errorf("ensure run: %w", err)
 	}
 	return id, nil
+}
+
+func runArgs(key runKey, list List, r *Row) pgx.NamedArgs {
+	return pgx.NamedArgs{"list": list.No, "agency": list.Agency, "pool": key.pool, "channel": key.channel,
+		"plan": r.Channels, "step": key.step, "lane": key.lane, "weight": max(list.Weight, 1), "zones": key.zones,
+		"wide": key.wide, "on_uncertain": list.policy(), "data_key": list.Key.ID, "life_event": key.life, "template": key.template,
+		"sender": list.Sender, "test": list.Test, "valid_until": timeOrNil(lastDay(r.ValidUntil))}
 }
 
 // epoch is the due time of a row without not_before: always in the past, and the same for all, so that the outbox's key

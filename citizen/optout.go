@@ -129,13 +129,17 @@ func OptOutsOf(ctx context.Context, db DB, digests []Digest) ([]OptOut, error) {
 	return collectOptOuts(db.Query(ctx, selectOptOuts, pgx.NamedArgs{"digests": digestBytes(digests)}))
 }
 
-const selectOptOutsSince = `
-SELECT digest, scope, source, cause, at FROM opt_outs WHERE at >= @since AND lifted_at IS NULL ORDER BY at`
+const recentOptOuts = `SELECT digest, scope FROM opt_outs WHERE at > clock_timestamp() - $1::interval AND lifted_at IS NULL`
 
-// OptOutsSince gives the refusals that hold and were made at since or later. A transaction shows its row only when it commits, so who
-// follows asks again for as long back as a transaction may last.
-func OptOutsSince(ctx context.Context, db DB, since time.Time) ([]OptOut, error) {
-	return collectOptOuts(db.Query(ctx, selectOptOutsSince, pgx.NamedArgs{"since": since}))
+// QueueRecentOptOuts asks, with a batch, for the refusals that hold and were made lately. A transaction shows its row only when it
+// commits, so who follows asks again for as long back as a transaction may last.
+func QueueRecentOptOuts(b *pgx.Batch, within time.Duration, found func(digest Digest, scope string)) {
+	b.Queue(recentOptOuts, within).Query(func(rows pgx.Rows) error {
+		var digest []byte
+		var scope string
+		_, err := pgx.ForEachRow(rows, []any{&digest, &scope}, func() error { found(Digest(digest), scope); return nil })
+		return err
+	})
 }
 
 // causeWithin is more than the clock of whoever wrote a refusal and that of the database differ.

@@ -1,8 +1,11 @@
 package citizen_test
 
 import (
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"ekc/citizen"
 	"ekc/postgres/postgrestest"
@@ -60,7 +63,6 @@ func TestOptOutHoldsUntilLifted(t *testing.T) {
 	after := citizen.NewKeyring(must(old.Rotate()), 8)
 	phone, other := must(citizen.ParsePhone("89036550550")), must(citizen.ParsePhone("89161234567"))
 	oldDigests := must(before.PhoneDigests(phone))
-	begun := time.Now().Add(-time.Minute)
 	if added, err := citizen.AddOptOut(ctx, db, oldDigests, citizen.AllAgencies, citizen.OptOutBySMS, "inbound/7"); err != nil || !added {
 		t.Fatal(added, err)
 	}
@@ -83,11 +85,17 @@ func TestOptOutHoldsUntilLifted(t *testing.T) {
 			t.Errorf("agency: %+v", o)
 		}
 	}
-	if since := must(citizen.OptOutsSince(ctx, db, begun)); len(since) != 2 {
-		t.Fatalf("%d since", len(since))
-	}
-	if since := must(citizen.OptOutsSince(ctx, db, time.Now().Add(time.Hour))); len(since) != 0 {
-		t.Fatalf("%d in the future", len(since))
+	for within, want := range map[time.Duration]int{time.Minute: 2, 0: 0} {
+		var b pgx.Batch
+		n := 0
+		citizen.QueueRecentOptOuts(&b, within, func(d citizen.Digest, _ string) {
+			if n++; !slices.Contains(digests, d) {
+				t.Error("a refusal of another phone")
+			}
+		})
+		if err := db.SendBatch(ctx, &b).Close(); err != nil || n != want {
+			t.Errorf("%d made within %s, want %d: %v", n, within, want, err)
+		}
 	}
 	if others := must(citizen.OptOutsOf(ctx, db, must(after.PhoneDigests(other)))); len(others) != 0 {
 		t.Fatalf("%d refusals of another phone", len(others))

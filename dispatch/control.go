@@ -144,17 +144,7 @@ func (c *control) refresh(ctx context.Context) error {
 		_, err := pgx.ForEachRow(rows, []any{&id, &state}, func() error { s.runs[id] = state; return nil })
 		return err
 	})
-	b.Queue(`SELECT digest, scope FROM opt_outs WHERE at > clock_timestamp() - $1::interval AND lifted_at IS NULL`, recentOptOuts).
-		Query(func(rows pgx.Rows) error {
-			var digest []byte
-			var scope string
-			_, err := pgx.ForEachRow(rows, []any{&digest, &scope}, func() error {
-				d := citizen.Digest(digest)
-				s.optOuts[d] = append(s.optOuts[d], scope)
-				return nil
-			})
-			return err
-		})
+	citizen.QueueRecentOptOuts(&b, recentOptOuts, func(d citizen.Digest, scope string) { s.optOuts[d] = append(s.optOuts[d], scope) })
 	if err := c.db.SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("refresh stops: %w", err)
 	}

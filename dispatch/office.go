@@ -160,12 +160,8 @@ func (o *Office) Contents(ctx context.Context, ids []NotificationID) (map[Notifi
 
 // Contents is Office.Contents for whoever has no office.
 func Contents(ctx context.Context, db citizen.DB, keys *citizen.Keyring, ids []NotificationID) (map[NotificationID]Content, error) {
-	raw := make([]int64, len(ids))
-	for i, id := range ids {
-		raw[i] = int64(id)
-	}
 	rows, err := db.Query(ctx, `SELECT n.id, n.sealed, (SELECT data_key FROM runs r WHERE r.list_no = n.id >> 24 LIMIT 1)
-		FROM notifications n WHERE n.id = ANY($1)`, raw)
+		FROM notifications n WHERE n.id = ANY($1)`, rawIDs(ids))
 	if err != nil {
 		return nil, fmt.Errorf("read contents: %w", err)
 	}

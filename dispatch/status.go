@@ -3,10 +3,13 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"ekc/journal"
 )
 
 // Status is what is known of one notification. Nothing personal is in it.
@@ -39,10 +42,11 @@ type AttemptStatus struct {
 }
 
 const (
-	statusSQL = `SELECT n.id, n.row_no, n.part, n.segments, n.external_id, n.inform_by,
+	endsSQL = `SELECT n.id, n.row_no, n.part, n.segments, n.external_id, n.inform_by,
 			coalesce(o.state, 0), coalesce(o.sequence, 0), coalesce(o.attempt, 0), coalesce(o.reason, ''), coalesce(o.code, ''), o.at
-		FROM notifications n LEFT JOIN outcomes o ON o.id = n.id
-		WHERE n.id = ANY ($1) ORDER BY n.id`
+		FROM notifications n LEFT JOIN outcomes o ON o.id = n.id `
+	statusSQL   = endsSQL + `WHERE n.id = ANY ($1) ORDER BY n.id`
+	endsPageSQL = endsSQL + `WHERE n.id > $1 AND n.id < $2 ORDER BY n.id LIMIT $3`
 
 	// The states of an attempt's segments rise; of the segments the lowest says how far the message got.
 	attemptsSQL = `SELECT DISTINCT ON (notification, no) notification, no, sequence, link, channel, state, code, at FROM (
@@ -63,21 +67,12 @@ func ReadStatus(ctx context.Context, db *pgxpool.Pool, ids []NotificationID, sin
 	var found []Status
 	at := make(map[NotificationID]int, len(ids))
 	var b pgx.Batch
-	b.Queue(statusSQL, raw).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			var s Status
-			var ended *time.Time
-			if err := rows.Scan((*int64)(&s.ID), &s.RowNo, &s.Part, &s.Segments, &s.ExternalID, &s.InformBy, &s.State, &s.Sequence, &s.Attempt,
-				&s.Reason, &s.Code, &ended); err != nil {
-				return err
-			}
-			if ended != nil {
-				s.At = *ended
-			}
-			at[s.ID] = len(found)
-			found = append(found, s)
+	b.Queue(statusSQL, raw).Query(func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, scanStatus)
+		for i := range found {
+			at[found[i].ID] = i
 		}
-		return rows.Err()
+		return err
 	})
 	b.Queue(attemptsSQL, raw, since).Query(func(rows pgx.Rows) error {
 		var id NotificationID
@@ -95,6 +90,45 @@ func ReadStatus(ctx context.Context, db *pgxpool.Pool, ids []NotificationID, sin
 		return nil, fmt.Errorf("read notifications: %w", err)
 	}
 	return found, nil
+}
+
+func scanStatus(row pgx.CollectableRow) (s Status, err error) {
+	var ended *time.Time
+	err = row.Scan((*int64)(&s.ID), &s.RowNo, &s.Part, &s.Segments, &s.ExternalID, &s.InformBy, &s.State, &s.Sequence, &s.Attempt, &s.Reason,
+		&s.Code, &ended)
+	if ended != nil {
+		s.At = *ended
+	}
+	return s, err
+}
+
+// Ends hands out every notification of a list with its end, if it has one, in the order of their ids; attempts are not looked at. Memory
+// does not grow with the list.
+func Ends(ctx context.Context, db *pgxpool.Pool, listNo int64) iter.Seq2[Status, error] {
+	const page = 5000
+	return func(yield func(Status, error) bool) {
+		after, next := MakeID(listNo, 0), MakeID(listNo+1, 0)
+		for {
+			rows, err := db.Query(ctx, endsPageSQL, int64(after), int64(next), page)
+			var found []Status
+			if err == nil {
+				found, err = pgx.CollectRows(rows, scanStatus)
+			}
+			if err != nil {
+				yield(Status{}, fmt.Errorf("read ends of list %d: %w", listNo, err))
+				return
+			}
+			for _, s := range found {
+				after = s.ID
+				if !yield(s, nil) {
+					return
+				}
+			}
+			if len(found) < page {
+				return
+			}
+		}
+	}
 }
 
 // take adds the next attempt. An end stands above all attempts; before it an accepted attempt stands above an uncertain one.
@@ -217,14 +251,14 @@ func openIDs(ctx context.Context, db *pgxpool.Pool, listNo int64, state State, a
 	return ids, after, nil
 }
 
-func readIDs(ctx context.Context, db *pgxpool.Pool, sql string, args ...any) ([]NotificationID, error) {
-	rows, err := db.Query(ctx, sql, args...)
+func readIDs(ctx context.Context, q journal.Querier, sql string, args ...any) ([]NotificationID, error) {
+	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, fmt.Errorf("page of notifications: %w", err)
+		return nil, fmt.Errorf("find notifications: %w", err)
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[NotificationID])
 	if err != nil {
-		return nil, fmt.Errorf("page of notifications: %w", err)
+		return nil, fmt.Errorf("find notifications: %w", err)
 	}
 	return ids, nil
 }

@@ -87,11 +87,7 @@ type waitingRows struct {
 }
 
 func lookForWaiting(ctx context.Context, tx pgx.Tx, ids []NotificationID) (w waitingRows, err error) {
-	raw := make([]int64, len(ids))
-	for i, id := range ids {
-		raw[i] = int64(id)
-	}
-	rows, err := tx.Query(ctx, waitingRowsSQL, ids[0].List(), raw)
+	rows, err := tx.Query(ctx, waitingRowsSQL, ids[0].List(), rawIDs(ids))
 	if err != nil {
 		return w, err
 	}

@@ -128,20 +128,19 @@ type uncertainRow struct {
 	since    time.Time
 }
 
-// A server that crashed before any of a transaction was on disk gives its number to another one: committed is believed only if the
-// first of its entries is there, whose id nobody else gets.
-const happenedSQL = `SELECT pg_xact_status($1::text::xid8), $2 = 0 OR EXISTS (SELECT FROM journal WHERE first_id = $2)`
-
 // happened looks whether a transaction whose commit was in doubt took place. known is false while the server cannot be asked, or
-// still works at it.
+// still works at it. A server that crashed before any of a transaction was on disk gives its number to another one: committed is
+// believed only if the first of its entries is there.
 func (w *writing) happened(ctx context.Context, d *desk) (done, known bool) {
 	var status *string
-	var there bool
-	err := d.db.QueryRow(ctx, happenedSQL, w.xid, w.firstEntry).Scan(&status, &there)
+	err := d.db.QueryRow(ctx, `SELECT pg_xact_status($1::text::xid8)`, w.xid).Scan(&status)
 	var refused *pgconn.PgError
 	switch {
+	case err == nil && status != nil && *status == "committed" && w.firstEntry != 0:
+		done, err = journal.Has(ctx, d.db, w.firstEntry)
+		return done, err == nil
 	case err == nil && status != nil:
-		return *status == "committed" && there, *status != "in progress"
+		return *status == "committed", *status != "in progress"
 	case errors.As(err, &refused) && !postgres.IsUnavailable(err):
 		return false, true // the number lies ahead of this server: it, or a standby in its place, never saw it
 	}

@@ -33,13 +33,14 @@ func (s *Service) contactsOf(ctx context.Context, tx pgx.Tx, snils citizen.SNILS
 	if err != nil {
 		return nil, err
 	}
-	var ids []dispatch.NotificationID
+	var latest []int64
 	for _, ref := range slices.Backward(refs) { // the newest lists have the highest numbers
-		if ref.Kind == citizen.RefNotification && len(ids) < recentRows {
-			ids = append(ids, dispatch.NotificationID(ref.ID))
+		if ref.Kind == citizen.RefNotification && len(latest) < recentRows {
+			latest = append(latest, ref.ID)
 		}
 	}
-	if ids, err = s.reachable(ctx, tx, ids); err != nil {
+	ids, err := s.reachable(ctx, tx, latest)
+	if err != nil {
 		return nil, err
 	}
 	known, err := dispatch.Contents(ctx, tx, s.cfg.Keys, ids)
@@ -54,26 +55,24 @@ func (s *Service) contactsOf(ctx context.Context, tx pgx.Tx, snils citizen.SNILS
 	return nil, nil
 }
 
-const reachableSQL = `SELECT u.id FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, place) JOIN lists l ON l.no = u.id >> 24 LEFT JOIN outcomes o ON o.id = u.id
-	WHERE l.tests IS NULL AND NOT l.test AND l.state NOT IN ('rejected', 'refused') AND (o.state IS NULL OR o.state <> ALL ($2)) ORDER BY u.place`
+const countingSQL = `SELECT u.id FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, place) JOIN lists l ON l.no = u.id >> 24
+	WHERE l.tests IS NULL AND NOT l.test AND l.state NOT IN ('rejected', 'refused') ORDER BY u.place`
 
 // reachable leaves out rows of lists that came to nothing, and those whose message did not arrive.
-func (s *Service) reachable(ctx context.Context, tx pgx.Tx, ids []dispatch.NotificationID) ([]dispatch.NotificationID, error) {
-	raw := make([]int64, len(ids))
-	for i := range ids {
-		raw[i] = int64(ids[i])
-	}
-	rows, err := tx.Query(ctx, reachableSQL, raw, []int16{int16(dispatch.Undelivered), int16(dispatch.Refused)})
+func (s *Service) reachable(ctx context.Context, tx pgx.Tx, ids []int64) ([]dispatch.NotificationID, error) {
+	rows, err := tx.Query(ctx, countingSQL, ids)
 	if err != nil {
 		return nil, fmt.Errorf("look for contacts: %w", err)
 	}
-	left, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (id dispatch.NotificationID, err error) {
-		return id, row.Scan((*int64)(&id))
-	})
+	left, err := pgx.CollectRows(rows, pgx.RowTo[dispatch.NotificationID])
 	if err != nil {
 		return nil, fmt.Errorf("look for contacts: %w", err)
 	}
-	return left, nil
+	failed, err := dispatch.Failed(ctx, tx, left)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(left, func(id dispatch.NotificationID) bool { return slices.Contains(failed, id) }), nil
 }
 
 // FeedMessages are ЕГИССО's own messages from which lists were made, by their numbers, for the history's answer. The caller has the right to

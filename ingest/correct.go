@@ -156,13 +156,9 @@ func (s *Service) takenBefore(ctx context.Context, l *List, h *header, named boo
 		if !own {
 			continue
 		}
-		rows, err := s.cfg.DB.Query(ctx, `SELECT external_id FROM notifications WHERE id > $1 AND id < $2`, int64(dispatch.MakeID(no, 0)), int64(dispatch.MakeID(no+1, 0)))
+		err := dispatch.EachExternalID(ctx, s.cfg.DB, no, func(id string) { t.ids.put(maphash.String(t.seed, id), 0) })
 		if err != nil {
-			return nil, fmt.Errorf("read rows taken before: %w", err)
-		}
-		var id string
-		if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { t.ids.put(maphash.String(t.seed, id), 0); return nil }); err != nil {
-			return nil, fmt.Errorf("read rows taken before: %w", err)
+			return nil, err
 		}
 	}
 	return t, nil

@@ -124,8 +124,7 @@ func (s *Service) warnOfDeaths(ctx context.Context, tx pgx.Tx, sl *slice) error 
 	return nil
 }
 
-const warnedRowsSQL = `SELECT n.id FROM notifications n WHERE n.id > $1 AND n.id < $2
-	AND n.row_no IN (SELECT row_no FROM rejections WHERE list_no = $3 AND rule_code = $4)`
+const warnedRowsSQL = `SELECT DISTINCT row_no FROM rejections WHERE list_no = $1 AND rule_code = $2`
 
 // endDeceased ends, as a list's check is closed, the rows of people who have died: those that the check has warned of, and those of whom it was
 // said meanwhile.
@@ -134,15 +133,17 @@ func (s *Service) endDeceased(ctx context.Context, tx pgx.Tx, c claim, l *List) 
 	if err != nil || !some {
 		return err
 	}
-	rows, err := tx.Query(ctx, warnedRowsSQL, int64(dispatch.MakeID(l.No, 0)), int64(dispatch.MakeID(l.No+1, 0)), l.No, int16(RuleDeceased))
+	rows, err := tx.Query(ctx, warnedRowsSQL, l.No, int16(RuleDeceased))
 	if err != nil {
 		return fmt.Errorf("find rows of the deceased: %w", err)
 	}
-	warned, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (id dispatch.NotificationID, err error) {
-		return id, row.Scan((*int64)(&id))
-	})
+	numbers, err := pgx.CollectRows(rows, pgx.RowTo[int32])
 	if err != nil {
 		return fmt.Errorf("find rows of the deceased: %w", err)
+	}
+	warned, err := dispatch.ByRowNo(ctx, tx, l.No, numbers)
+	if err != nil {
+		return err
 	}
 	if err := s.withdrawDead(ctx, tx, l.Agency, warned); err != nil {
 		return err

@@ -119,7 +119,7 @@ func TestSuppressedDuplicatesAreAcceptedAndNotTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	for r, err := range results {
-		if err != nil || r.State != dispatch.Suppressed || r.Reason != string(dispatch.ReasonDuplicate) || r.At.IsZero() {
+		if err != nil || r.State != dispatch.Suppressed || r.Reason != dispatch.ReasonDuplicate || r.At.IsZero() {
 			t.Errorf("%+v %v", r, err)
 		}
 	}

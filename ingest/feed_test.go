@@ -136,8 +136,8 @@ func TestPartsInAnyOrderMakeOneListOnce(t *testing.T) {
 		}
 		part, place := want/30+1, want%30+1
 		want++
-		if r.ExternalID != fmt.Sprintf("r-%d", want) || r.Part != part || r.Row != (part-1)*PartRows+place {
-			t.Fatalf("row %d is %s, part %d, row %d", want, r.ExternalID, r.Part, r.Row)
+		if r.ExternalID != fmt.Sprintf("r-%d", want) || int(r.Part) != part || int(r.RowNo) != (part-1)*PartRows+place {
+			t.Fatalf("row %d is %s, part %d, row %d", want, r.ExternalID, r.Part, r.RowNo)
 		}
 	}
 	if want != 250 {
@@ -502,6 +502,17 @@ func TestPhoneOfALifeEventComesFromWhatIsKnown(t *testing.T) {
 	row, _ := citizen.ParsePhone("+79030000001")
 	if got := preview(byRow); got != row.String() {
 		t.Errorf("it goes to %s, want the phone of the accepted row", got)
+	}
+
+	if _, err := h.db.Exec(t.Context(), `INSERT INTO outcomes (id, at, entry, state, sequence, attempt) SELECT id, now(), 1, $1, 2, 1 FROM notifications`,
+		int16(dispatch.Undelivered)); err != nil {
+		t.Fatal(err)
+	}
+	missed := uuid.New()
+	h.take(nil, feedParts(t, missed, lifeEvent(knownSNILS), 1, verbatim)...)
+	h.checkAll()
+	if l := h.get(missed); l.State != Rejected {
+		t.Errorf("list is %s: it goes to the phone that the last message did not reach", l.State)
 	}
 
 	snils, _, _ := citizen.ParseSNILS(knownSNILS)

@@ -30,15 +30,15 @@ type fate struct {
 type fates struct {
 	s    *Service
 	said *verdictPages
-	next func() (Result, error, bool)
+	next func() (dispatch.Status, error, bool)
 	stop func()
-	r    Result // of the accepted row that is looked at
+	r    dispatch.Status // of the accepted row that is looked at
 	more bool
 }
 
 func (s *Service) fates(ctx context.Context, l *List, columns []Column) (*fates, error) {
 	f := &fates{s: s, said: &verdictPages{s: s, ctx: ctx, list: l.No, columns: columns}}
-	f.next, f.stop = iter.Pull2(s.results(ctx, l.No))
+	f.next, f.stop = iter.Pull2(dispatch.Ends(ctx, s.cfg.DB, l.No))
 	if err := f.step(); err != nil {
 		f.stop()
 		return nil, err
@@ -52,12 +52,12 @@ func (f *fates) step() (err error) {
 }
 
 func (f *fates) of(l *List, row int) (fate, error) {
-	for f.more && f.r.Row < row {
+	for f.more && int(f.r.RowNo) < row {
 		if err := f.step(); err != nil {
 			return fate{}, err
 		}
 	}
-	if f.more && f.r.Row == row {
+	if f.more && int(f.r.RowNo) == row {
 		return f.s.fateOf(f.r), nil
 	}
 	r, some, err := f.said.of(row)
@@ -75,15 +75,15 @@ func (f *fates) of(l *List, row int) (fate, error) {
 	return bad, nil
 }
 
-func (s *Service) fateOf(r Result) fate {
-	f := fate{at: clock(r.At), over: r.State.Final(), told: r.State == dispatch.Delivered || r.Reason == string(dispatch.ReasonDuplicate)}
+func (s *Service) fateOf(r dispatch.Status) fate {
+	f := fate{at: clock(r.At), over: r.State.Final(), told: r.State == dispatch.Delivered || r.Reason == dispatch.ReasonDuplicate}
 	var advice string
 	f.state, f.advice = s.title("notification", r.State.String())
 	if r.Reason != "" {
-		f.reason, advice = s.title("reason", r.Reason)
+		f.reason, advice = s.title("reason", string(r.Reason))
 		f.advice = cmp.Or(advice, f.advice)
 	}
-	if term := dispatch.TermOf(r.State, r.At, &r.InformBy, s.cfg.Now()); !r.InformBy.IsZero() && term != dispatch.TermOpen {
+	if term := dispatch.TermOf(r.State, r.At, r.InformBy, s.cfg.Now()); term != dispatch.NoTerm && term != dispatch.TermOpen {
 		f.term, _ = s.title("informed", string(term))
 	}
 	return f

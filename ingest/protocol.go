@@ -150,19 +150,9 @@ func (s *Service) records(ctx context.Context, list int64, columns []Column, aft
 	return records, nil
 }
 
-const checkedAtSQL = `SELECT at FROM journal WHERE list_no = $1 AND kind IN ('list.checked', 'list.rejected') ORDER BY first_id DESC LIMIT 1`
-
+// checkedAt is when the list's check was over; nil before that.
 func (s *Service) checkedAt(ctx context.Context, list int64) (*time.Time, error) {
-	var at time.Time
-	err := s.cfg.DB.QueryRow(ctx, checkedAtSQL, list).Scan(&at)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read protocol: %w", err)
-	}
-	at = at.UTC()
-	return &at, nil
+	return journal.LastAt(ctx, s.cfg.DB, list, journal.ListChecked, journal.ListRejected)
 }
 
 // WriteProtocol writes the whole protocol as one JSON document, however many rows it has.
@@ -287,8 +277,6 @@ func (s *Service) preview(ctx context.Context, l *List, want int) (Preview, erro
 	return Preview{}, ctx.Err()
 }
 
-const notificationOfRowSQL = `SELECT id FROM notifications WHERE id >= @first AND id < @next AND row_no = @row ORDER BY id DESC LIMIT 1`
-
 // shown joins the row with what the database knows of it: its id, and the warnings that needed other rows.
 func (s *Service) shown(ctx context.Context, l *List, columns []Column, row checked) (Preview, error) {
 	r := &row.row
@@ -308,85 +296,22 @@ func (s *Service) shown(ctx context.Context, l *List, columns []Column, row chec
 	if !out.Accepted {
 		return out, nil
 	}
-	var id int64
-	err = s.cfg.DB.QueryRow(ctx, notificationOfRowSQL, pgx.NamedArgs{"first": int64(dispatch.MakeID(l.No, 0)), "next": int64(dispatch.MakeID(l.No+1, 0)),
-		"row": r.RowNo}).Scan(&id)
+	ids, err := dispatch.ByRowNo(ctx, s.cfg.DB, l.No, []int32{r.RowNo})
 	if err != nil {
-		return Preview{}, fmt.Errorf("find row: %w", err)
+		return Preview{}, err
 	}
-	out.NotificationID = dispatch.NotificationID(id)
+	if len(ids) == 0 {
+		return Preview{}, fmt.Errorf("row %d of list %d is accepted and not there", r.RowNo, l.No)
+	}
+	out.NotificationID = ids[len(ids)-1]
 	return out, nil
 }
 
-// Result is what became of one accepted row.
-type Result struct {
-	Row            int
-	Part           int
-	ExternalID     string
-	NotificationID dispatch.NotificationID
-	State          dispatch.State
-	Reason         string
-	Code           string
-	Segments       int
-	At             time.Time // of its end; zero while there is none
-	InformBy       time.Time
-}
-
-const resultsSQL = `
-SELECT n.id, n.row_no, n.part, n.external_id, n.segments, n.inform_by, o.state, o.reason, o.code, o.at
-FROM notifications n LEFT JOIN outcomes o ON o.id = n.id
-WHERE n.id > @after AND n.id < @next ORDER BY n.id LIMIT @limit`
-
-// Results hands out what became of every accepted row, in the order of the file; memory does not grow with the list.
-func (s *Service) Results(ctx context.Context, p journal.Principal, id uuid.UUID) (iter.Seq2[Result, error], error) {
+// Results hands out what became of every accepted row, in the order of the file.
+func (s *Service) Results(ctx context.Context, p journal.Principal, id uuid.UUID) (iter.Seq2[dispatch.Status, error], error) {
 	l, err := find(ctx, s.cfg.DB, p, id, false)
 	if err != nil {
 		return nil, err
 	}
-	return s.results(ctx, l.No), nil
-}
-
-func (s *Service) results(ctx context.Context, list int64) iter.Seq2[Result, error] {
-	const page = 5000
-	return func(yield func(Result, error) bool) {
-		after, next := int64(dispatch.MakeID(list, 0)), int64(dispatch.MakeID(list+1, 0))
-		for {
-			rows, err := s.cfg.DB.Query(ctx, resultsSQL, pgx.NamedArgs{"after": after, "next": next, "limit": page})
-			if err == nil {
-				var found []Result
-				if found, err = pgx.CollectRows(rows, scanResult); err == nil {
-					for _, r := range found {
-						after = int64(r.NotificationID)
-						if !yield(r, nil) {
-							return
-						}
-					}
-					if len(found) < page {
-						return
-					}
-					continue
-				}
-			}
-			yield(Result{}, fmt.Errorf("read results: %w", err))
-			return
-		}
-	}
-}
-
-func scanResult(row pgx.CollectableRow) (Result, error) {
-	var r Result
-	var state *int16
-	var reason, code *string
-	var at, informBy *time.Time
-	err := row.Scan(&r.NotificationID, &r.Row, &r.Part, &r.ExternalID, &r.Segments, &informBy, &state, &reason, &code, &at)
-	if err != nil {
-		return r, err
-	}
-	if informBy != nil {
-		r.InformBy = *informBy
-	}
-	if state != nil {
-		r.State, r.Reason, r.Code, r.At = dispatch.State(*state), *reason, *code, *at
-	}
-	return r, nil
+	return dispatch.Ends(ctx, s.cfg.DB, l.No), nil
 }

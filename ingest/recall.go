@@ -151,25 +151,13 @@ func (s *Service) recall(ctx context.Context, tx pgx.Tx, p journal.Principal, l 
 
 const recallTitle = "Отозван источником."
 
-const rowsByIDSQL = `SELECT n.id FROM notifications n WHERE n.id > $1 AND n.id < $2 AND n.external_id = ANY ($3) ORDER BY n.id`
-
 // recallRows ends rows of a list that is checked.
 func (s *Service) recallRows(ctx context.Context, tx pgx.Tx, p journal.Principal, l *List, reason string, externalIDs []string) error {
-	rows, err := tx.Query(ctx, rowsByIDSQL, int64(dispatch.MakeID(l.No, 0)), int64(dispatch.MakeID(l.No+1, 0)), externalIDs)
-	if err != nil {
-		return fmt.Errorf("find rows to take back: %w", err)
+	ids, err := dispatch.ByExternalID(ctx, tx, l.No, externalIDs)
+	if err != nil || len(ids) == 0 { // none: they were not accepted, and the protocol said so
+		return err
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return fmt.Errorf("find rows to take back: %w", err)
-	}
-	if len(ids) == 0 {
-		return nil // they were not accepted, and the protocol said so
-	}
-	of := dispatch.Withdrawal{Agency: l.Agency, Actor: p.Account, At: s.cfg.Now(), Why: reason}
-	for _, id := range ids {
-		of.IDs = append(of.IDs, dispatch.NotificationID(id))
-	}
+	of := dispatch.Withdrawal{Agency: l.Agency, Actor: p.Account, At: s.cfg.Now(), Why: reason, IDs: ids}
 	late, err := dispatch.Withdraw(ctx, tx, s.cfg.Journal, of)
 	if err != nil || len(late) == 0 {
 		return err

@@ -293,7 +293,7 @@ func TestResultsHaveEveryAcceptedRow(t *testing.T) {
 		n++
 		if r.State.Final() {
 			delivered++
-			if r.Row != 3 || r.State.String() != "delivered" || r.ExternalID != "дело-1" {
+			if r.RowNo != 3 || r.State.String() != "delivered" || r.ExternalID != "дело-1" {
 				t.Errorf("%+v", r)
 			}
 		}

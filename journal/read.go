@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -172,6 +173,32 @@ func walk(spans []span, rows []row, complete bool, visit func(position, id int64
 		}
 	}
 	return nil
+}
+
+const hasRowSQL = `SELECT EXISTS (SELECT FROM journal WHERE first_id = $1)`
+
+// Has reports whether the entry that was the first of its transaction is committed. Nobody else gets its id.
+func Has(ctx context.Context, q Querier, firstID int64) (there bool, err error) {
+	if err = q.QueryRow(ctx, hasRowSQL, firstID).Scan(&there); err != nil {
+		return false, fmt.Errorf("look for journal entry: %w", err)
+	}
+	return there, nil
+}
+
+const lastAtSQL = `SELECT at FROM journal WHERE list_no = $1 AND kind = ANY ($2) ORDER BY first_id DESC LIMIT 1`
+
+// LastAt is when the last entry of any of the kinds was made about a list; nil when there is none.
+func LastAt(ctx context.Context, q Querier, listNo int64, kinds ...Kind) (*time.Time, error) {
+	var at time.Time
+	err := q.QueryRow(ctx, lastAtSQL, listNo, kinds).Scan(&at)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	at = at.UTC()
+	return &at, nil
 }
 
 func decodeAt(position, id int64, b []byte) (Placed, error) {

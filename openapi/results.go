@@ -219,27 +219,24 @@ func (s *Server) getResults(ctx context.Context, p journal.Principal, in *struct
 	}}, nil
 }
 
-func (s *Server) resultRow(r ingest.Result) []string {
+func (s *Server) resultRow(r dispatch.Status) []string {
 	now := s.now()
 	title, _ := s.title("notification", r.State.String(), now)
 	reason, advice := "", ""
 	if r.Reason != "" {
-		reason, advice = s.title("reason", r.Reason, now)
+		reason, advice = s.title("reason", string(r.Reason), now)
 	}
-	at, term := "", "no_term"
+	at, term := "", string(dispatch.TermOf(r.State, r.At, r.InformBy, now))
 	if !r.At.IsZero() {
 		at = r.At.In(moscow).Format("02.01.2006 15:04:05")
-	}
-	if !r.InformBy.IsZero() {
-		term = string(dispatch.TermOf(r.State, r.At, &r.InformBy, now))
 	}
 	if term == "open" {
 		term = ""
 	} else {
 		term, _ = s.title("informed", term, now)
 	}
-	return []string{strconv.Itoa(r.Row), cell(r.ExternalID), r.NotificationID.String(), r.State.String(), title, r.Reason, reason, advice, cell(r.Code),
-		strconv.Itoa(r.Segments), at, term}
+	return []string{strconv.Itoa(int(r.RowNo)), cell(r.ExternalID), r.ID.String(), r.State.String(), title, string(r.Reason), reason, advice, cell(r.Code),
+		strconv.Itoa(int(r.Segments)), at, term}
 }
 
 // title is how the catalogue calls a state or reason, with its advice; the slug itself when it is not there.

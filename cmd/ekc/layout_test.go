@@ -73,36 +73,42 @@ func TestImportsPointDownAndEveryPackageSaysWhatItIsFor(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
 	commented := make(map[string]bool)
+	eachGoFile(t, root, func(path, rel string) {
+		dir := filepath.ToSlash(filepath.Dir(rel))
+		if houseFolder(dir) == "" {
+			t.Errorf("%s: the folder is not in the house", rel)
+			return
+		}
+		checkFile(t, path, rel, dir, commented)
+	})
+	for dir, ok := range commented {
+		if !ok {
+			t.Errorf("%s: no package comment", dir)
+		}
+	}
+}
+
+// eachGoFile visits the Go files of the house, with their places below root.
+func eachGoFile(t *testing.T, root string, visit func(path, rel string)) {
+	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		rel, _ := filepath.Rel(root, path)
-		rel = filepath.ToSlash(rel)
 		if entry.IsDir() {
 			if name := entry.Name(); rel != "." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bin") {
 				return filepath.SkipDir
 			}
 			return nil
 		}
-		if !strings.HasSuffix(rel, ".go") {
-			return nil
+		if strings.HasSuffix(rel, ".go") {
+			visit(path, filepath.ToSlash(rel))
 		}
-		dir := filepath.ToSlash(filepath.Dir(rel))
-		if houseFolder(dir) == "" {
-			t.Errorf("%s: the folder is not in the house", rel)
-			return nil
-		}
-		checkFile(t, path, rel, dir, commented)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for dir, ok := range commented {
-		if !ok {
-			t.Errorf("%s: no package comment", dir)
-		}
 	}
 }
 

@@ -18,14 +18,14 @@ import (
 )
 
 // writerTo is a producer of a process of its own.
-func (w *world) writerTo(b *kafkatest.Broker) *Writer {
-	w.t.Helper()
+func writerTo(t *testing.T, b *kafkatest.Broker) *Writer {
+	t.Helper()
 	client, err := NewClient(Brokers{Addrs: []string{b.Addr()}})
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	writer := NewWriter([]string{b.Addr()}, client.Transport())
-	w.t.Cleanup(func() { _ = writer.Close(); client.Close() })
+	t.Cleanup(func() { _ = writer.Close(); client.Close() })
 	return writer
 }
 
@@ -46,18 +46,18 @@ func hearTopics(t *testing.T, b *kafkatest.Broker, topics ...string) heard {
 
 // passedOn waits until a list is over and everything in the journal is passed on, with nobody behind.
 func (w *world) passedOn(l *ingest.List) {
-	w.t.Helper()
-	w.awaitFor(90*time.Second, "everything is passed on", func() bool {
-		if w.get(l.ID).State != ingest.Completed {
+	w.T.Helper()
+	w.AwaitFor(90*time.Second, "everything is passed on", func() bool {
+		if w.Get(l.ID).State != ingest.Completed {
 			return false
 		}
 		var unplaced int
-		err := w.db.QueryRow(w.t.Context(), `SELECT count(*) FROM unplaced`).Scan(&unplaced)
-		head, err2 := journal.Head(w.t.Context(), w.db)
-		at, err3 := journal.FollowerPosition(w.t.Context(), w.db, follower)
-		behind, err4 := journal.Followers(w.t.Context(), w.db, laggard)
+		err := w.DB.QueryRow(w.T.Context(), `SELECT count(*) FROM unplaced`).Scan(&unplaced)
+		head, err2 := journal.Head(w.T.Context(), w.DB)
+		at, err3 := journal.FollowerPosition(w.T.Context(), w.DB, follower)
+		behind, err4 := journal.Followers(w.T.Context(), w.DB, laggard)
 		if err := cmp.Or(err, err2, err3, err4); err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		return unplaced == 0 && at == head && len(behind) == 0
 	})
@@ -75,7 +75,7 @@ func TestOutcomesOverABrokerThatRestartsHaveNoGap(t *testing.T) {
 	var mu sync.Mutex
 	calls := 0
 	publish := func() {
-		writer := w.writerTo(b)
+		writer := writerTo(t, b)
 		w.publish(producerFunc(func(ctx context.Context, records ...Record) error {
 			if err := writer.Produce(ctx, records...); err != nil {
 				return err
@@ -92,9 +92,9 @@ func TestOutcomesOverABrokerThatRestartsHaveNoGap(t *testing.T) {
 	publish()
 	const rows = 400
 	l := w.load("mse", rows, 3)
-	w.start(l)
+	w.Approve(l)
 	for i := 0; i < rows; i += 20 {
-		w.ends(l, i+1, i+20, dispatch.Delivered)
+		w.End(l, i+1, i+20, dispatch.Delivered)
 		switch i {
 		case 100:
 			if err := b.Restart(); err != nil {
@@ -125,17 +125,17 @@ func TestSourceWhoseTopicIsMissingCatchesUpOnceItIsMade(t *testing.T) {
 		b.MakeTopic(t, topic, 2)
 	}
 	w := newWorld(t)
-	own, _ := w.catalog.Source("mse", time.Now())
+	own, _ := w.Catalog.Source("mse", time.Now())
 	change := *own
 	change.StatusTopic, change.Version = "mse.status", 2
-	w.catalog = w.catalog.With([]catalog.Item{&change})
-	w.publish(w.writerTo(b))
+	w.Catalog = w.Catalog.With([]catalog.Item{&change})
+	w.publish(writerTo(t, b))
 	held, free := w.load("mse", 30, 0), w.load("rostrud", 30, 0)
-	w.start(held)
-	w.start(free)
-	w.ends(held, 1, 30, dispatch.Delivered)
-	w.ends(free, 1, 30, dispatch.Delivered)
-	w.awaitFor(60*time.Second, "the other is told", func() bool { return hearTopics(t, b, StatusTopic, ProtocolTopic).complete(free, 30) })
+	w.Approve(held)
+	w.Approve(free)
+	w.End(held, 1, 30, dispatch.Delivered)
+	w.End(free, 1, 30, dispatch.Delivered)
+	w.AwaitFor(60*time.Second, "the other is told", func() bool { return hearTopics(t, b, StatusTopic, ProtocolTopic).complete(free, 30) })
 	b.MakeTopic(t, "mse.status", 2)
 	w.passedOn(held)
 	if h := hearTopics(t, b, "mse.status", ProtocolTopic); !h.complete(held, 30) {
@@ -147,8 +147,7 @@ func TestProduceNamesTheTopicAndNothingOfTheRecord(t *testing.T) {
 	t.Parallel()
 	b := kafkatest.New(t)
 	topic := b.Topic(t, "out", 3)
-	w := &world{t: t}
-	writer := w.writerTo(b)
+	writer := writerTo(t, b)
 	var records []Record
 	for n := range 300 {
 		records = append(records, Record{Topic: topic, Key: fmt.Appendf(nil, "list-%d", n%7), Value: fmt.Appendf(nil, "%d", n)})
@@ -183,7 +182,7 @@ func TestWatchShowsWhatComesInItsOrder(t *testing.T) {
 	t.Parallel()
 	b := kafkatest.New(t)
 	topic := b.Topic(t, "watched", 1)
-	writer := (&world{t: t}).writerTo(b)
+	writer := writerTo(t, b)
 	put := func(words ...string) {
 		for _, word := range words {
 			if err := writer.Produce(t.Context(), Record{Topic: topic, Key: []byte("k"), Value: []byte(word)}); err != nil {

@@ -17,18 +17,14 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/segmentio/kafka-go"
 
 	"ekc/catalog"
-	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/ingest"
+	"ekc/ingest/ingesttest"
 	"ekc/journal"
-	"ekc/postgres"
-	"ekc/postgres/postgrestest"
 )
 
 // topicLog is a Producer for tests of what is said, not of its delivery: it keeps what it is given, and fails as told.
@@ -64,14 +60,8 @@ func (l *topicLog) all() []Record {
 	return slices.Clone(l.records)
 }
 
-// world is a hub whose lists came by the feed, and that sends nothing: what became of their rows is written into the journal by the test.
-type world struct {
-	t       *testing.T
-	db      *pgxpool.Pool
-	journal *journal.Writer
-	lists   *ingest.Service
-	catalog *catalog.Catalog
-}
+// world is a hub whose lists came by the feed.
+type world struct{ *ingesttest.Hub }
 
 const participant = "0003.000003"
 
@@ -80,72 +70,19 @@ var (
 	loader = journal.Principal{Account: "source/mse", Agency: participant, Source: "mse", Roles: []journal.Role{journal.RoleSourceSystem}}
 )
 
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	items, err := catalog.SeedItems()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, item := range items {
-		item.Header().Version = 1
-	}
-	keys, err := citizen.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, db: postgrestest.New(t), journal: journal.NewWriter(), catalog: catalog.New(items)}
-	if err := dispatch.EnsurePool(t.Context(), w.db, "sms", "sms", []string{"smsc"}); err != nil {
-		t.Fatal(err)
-	}
-	routes := func(channel, _ string, _ citizen.Phone, _ bool) (string, bool) { return "sms", channel == "sms" }
-	w.lists = ingest.New(ingest.Config{DB: w.db, Catalog: func() *catalog.Catalog { return w.catalog }, Keys: citizen.NewKeyring(keys, 16), Journal: w.journal,
-		Admission: dispatch.NewAdmission(routes), Routes: routes, Now: time.Now, Log: quiet, Poll: 20 * time.Millisecond})
-	w.background(journal.NewSequencer(w.db, quiet).Run)
-	w.background(w.lists.Run)
-	return w
-}
-
-// background runs a part until the test, or the function returned, ends it.
-func (w *world) background(run func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(w.t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := run(ctx); err != nil && ctx.Err() == nil {
-			w.t.Error(err)
-		}
-	}()
-	stop = func() { cancel(); <-ended }
-	w.t.Cleanup(stop)
-	return stop
-}
+func newWorld(t *testing.T) *world { return &world{ingesttest.New(t)} }
 
 func (w *world) publish(p Producer, change ...func(*PublisherConfig)) (stop func()) {
-	c := PublisherConfig{DB: w.db, Reports: w.lists, Producer: p, Now: time.Now, Log: quiet, Poll: 10 * time.Millisecond}
+	c := PublisherConfig{DB: w.DB, Reports: w.Lists, Producer: p, Now: time.Now, Log: quiet, Poll: 10 * time.Millisecond}
 	for _, f := range change {
 		f(&c)
 	}
-	return w.background(NewPublisher(c).Run)
-}
-
-func (w *world) await(what string, ok func() bool) {
-	w.t.Helper()
-	w.awaitFor(30*time.Second, what, ok)
-}
-
-func (w *world) awaitFor(long time.Duration, what string, ok func() bool) {
-	w.t.Helper()
-	for deadline := time.Now().Add(long); !ok(); {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("not in time: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	return w.Background(NewPublisher(c).Run)
 }
 
 // load brings a list of a source by the feed, with so many good rows and as many bad ones after them.
 func (w *world) load(source string, good, bad int) *ingest.List {
-	w.t.Helper()
+	w.T.Helper()
 	rows := make([]ingest.InputRow, 0, good+bad)
 	for i := range good {
 		rows = append(rows, ingest.InputRow{ExternalID: fmt.Sprintf("good-%d", i+1), Phone: fmt.Sprintf("903%07d", i), FamilyName: canaryName, Text: "МСЭ: приём назначен."})
@@ -162,81 +99,38 @@ func (w *world) load(source string, good, bad int) *ingest.List {
 		part := ingest.FeedPart{Principal: loader, ListID: id, Part: no, Parts: parts, Rows: some, Digest: [32]byte{1}, HeaderDigest: [32]byte{2},
 			Header: ingest.Header{Name: "Список", Source: source, LegalBasis: &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление", Date: "2020-12-03"}, OrderedBy: "Приказ"}}
 		part.Principal.Agency, part.Principal.Source = w.agency(source), source
-		fates, err := w.lists.TakeParts(w.t.Context(), []ingest.FeedPart{part})
+		fates, err := w.Lists.TakeParts(w.T.Context(), []ingest.FeedPart{part})
 		if err != nil || fates[0] != nil {
-			w.t.Fatal(fates, err)
+			w.T.Fatal(fates, err)
 		}
 	}
-	return w.checked(id)
+	return w.Checked(id)
 }
 
 // upload brings a list of one row by hand.
 func (w *world) upload() *ingest.List {
-	w.t.Helper()
+	w.T.Helper()
 	person := journal.Principal{Account: "loader", Agency: participant, Roles: []journal.Role{journal.RoleListLoader}}
-	ref, err := w.lists.Submit(w.t.Context(), person, ingest.Header{Name: "Список", LegalBasis: &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление", Date: "2020-12-03"},
+	ref, err := w.Lists.Submit(w.T.Context(), person, ingest.Header{Name: "Список", LegalBasis: &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление", Date: "2020-12-03"},
 		OrderedBy: "Приказ"}, strings.NewReader("Телефон;Текст\n9031234567;МСЭ: приём назначен.\n"))
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	return w.checked(ref.ID)
-}
-
-func (w *world) checked(id uuid.UUID) (l *ingest.List) {
-	w.t.Helper()
-	w.await("the list is checked", func() bool { l = w.get(id); return l.State != ingest.Receiving && l.State != ingest.Checking })
-	return l
+	return w.Checked(ref.ID)
 }
 
 // agency is whose lists a source brings.
 func (w *world) agency(source string) string {
-	entry, ok := w.catalog.Source(source, time.Now())
+	entry, ok := w.Catalog.Source(source, time.Now())
 	if !ok {
-		w.t.Fatalf("no source %s", source)
+		w.T.Fatalf("no source %s", source)
 	}
 	return entry.Agencies[0]
 }
 
-func (w *world) get(id uuid.UUID) *ingest.List {
-	w.t.Helper()
-	l, err := w.lists.Get(w.t.Context(), journal.System("test"), id)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return l
-}
-
-func (w *world) start(l *ingest.List) {
-	w.t.Helper()
-	approver := journal.Principal{Account: "approver", Agency: l.Agency, Roles: []journal.Role{journal.RoleListApprover}}
-	if _, err := w.lists.Approve(w.t.Context(), approver, l.ID, ingest.Expected{Accepted: l.Accepted, Digest: l.DigestString()}, time.Time{}); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// ends writes acceptance and end of rows first to last of the list.
-func (w *world) ends(l *ingest.List, first, last int, end dispatch.State) {
-	w.t.Helper()
-	var entries []journal.Entry
-	for i := first; i <= last; i++ {
-		e := journal.Entry{Kind: journal.Attempt, At: time.Now(), Agency: l.Agency, ListNo: l.No, Notification: int64(dispatch.MakeID(l.No, int32(i))), Sequence: 1,
-			Attempt: 1, Channel: "sms", From: dispatch.Pending.String(), State: dispatch.Accepted.String()}
-		entries = append(entries, e)
-		e.Kind, e.Sequence, e.From, e.State = journal.Outcome, 2, e.State, end.String()
-		entries = append(entries, e)
-	}
-	err := postgres.InTx(w.t.Context(), w.db, func(tx pgx.Tx) error {
-		_, err := w.journal.Append(w.t.Context(), tx, entries)
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // killPublisher ends the session of whoever publishes, as it ends when its process is killed: the position is not saved.
 func (w *world) killPublisher(ctx context.Context) error {
-	_, err := w.db.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = $1
+	_, err := w.DB.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = $1
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, publisherLock&0xffffffff)
 	return err
 }
@@ -313,11 +207,11 @@ func TestSourceHearsOfItsListAndNothingPersonal(t *testing.T) {
 	w.publish(&out)
 	l := w.load("mse", 3, 2)
 	upload := w.upload()
-	w.start(l)
-	w.start(upload)
-	w.ends(upload, 1, 1, dispatch.Delivered)
-	w.ends(l, 1, 3, dispatch.Delivered)
-	w.await("everything is told", func() bool { return hear(t, out.all()).complete(l, 3) })
+	w.Approve(l)
+	w.Approve(upload)
+	w.End(upload, 1, 1, dispatch.Delivered)
+	w.End(l, 1, 3, dispatch.Delivered)
+	w.Await("everything is told", func() bool { return hear(t, out.all()).complete(l, 3) })
 	schemas := compiled(t)
 	for _, r := range out.all() {
 		var e struct {
@@ -355,16 +249,16 @@ func TestSourceHearsOfItsListAndNothingPersonal(t *testing.T) {
 func TestSourceHearsAsItsEntrySays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	own, _ := w.catalog.Source("mse", time.Now())
+	own, _ := w.Catalog.Source("mse", time.Now())
 	change := *own
 	change.Statuses, change.StatusTopic, change.ProtocolTopic, change.Version = "final", "mse.status", "mse.protocols", 2
-	w.catalog = w.catalog.With([]catalog.Item{&change})
+	w.Catalog = w.Catalog.With([]catalog.Item{&change})
 	var out topicLog
 	w.publish(&out)
 	l := w.load("mse", 2, 0)
-	w.start(l)
-	w.ends(l, 1, 2, dispatch.Undelivered)
-	w.await("the summary", func() bool { return hear(t, out.all()).summaries[l.ID.String()] == 1 })
+	w.Approve(l)
+	w.End(l, 1, 2, dispatch.Undelivered)
+	w.Await("the summary", func() bool { return hear(t, out.all()).summaries[l.ID.String()] == 1 })
 	for id, sequences := range hear(t, out.all()).statuses {
 		if !slices.Equal(sequences, []int{2}) {
 			t.Errorf("%s: %v", id, sequences)
@@ -382,10 +276,10 @@ func TestSourceHearsAsItsEntrySays(t *testing.T) {
 func TestTopicThatRefusesHoldsNoOtherSource(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	own, _ := w.catalog.Source("mse", time.Now())
+	own, _ := w.Catalog.Source("mse", time.Now())
 	change := *own
 	change.StatusTopic, change.Version = "mse.status", 2
-	w.catalog = w.catalog.With([]catalog.Item{&change})
+	w.Catalog = w.Catalog.With([]catalog.Item{&change})
 	var out topicLog
 	out.failing(func(topic string) error {
 		if topic == "mse.status" {
@@ -396,31 +290,31 @@ func TestTopicThatRefusesHoldsNoOtherSource(t *testing.T) {
 	small := func(c *PublisherConfig) { c.Positions = 5 }
 	stop := w.publish(&out, small)
 	held, free := w.load("mse", 20, 0), w.load("rostrud", 20, 0)
-	w.start(held)
-	w.start(free)
+	w.Approve(held)
+	w.Approve(free)
 	for i := range 20 {
-		w.ends(held, i+1, i+1, dispatch.Delivered)
-		w.ends(free, i+1, i+1, dispatch.Delivered)
+		w.End(held, i+1, i+1, dispatch.Delivered)
+		w.End(free, i+1, i+1, dispatch.Delivered)
 	}
-	w.await("the other source is told", func() bool { return hear(t, out.all()).complete(free, 20) })
+	w.Await("the other source is told", func() bool { return hear(t, out.all()).complete(free, 20) })
 	if h := hear(t, out.all()); h.complete(held, 20) || h.summaries[held.ID.String()] > 0 {
 		t.Error("the source was told on a topic that is closed to us")
 	}
 	stop()
-	if laggards, err := journal.Followers(t.Context(), w.db, "egisso/"); err != nil || len(laggards) != 1 {
+	if laggards, err := journal.Followers(t.Context(), w.DB, "egisso/"); err != nil || len(laggards) != 1 {
 		t.Fatalf("%v, %v", laggards, err)
 	}
 	w.publish(&out, small)
 	out.failing(nil)
-	w.await("the source is told all it missed", func() bool { return hear(t, out.all()).complete(held, 20) })
-	w.await("nobody lags", func() bool {
-		laggards, err := journal.Followers(t.Context(), w.db, "egisso/")
+	w.Await("the source is told all it missed", func() bool { return hear(t, out.all()).complete(held, 20) })
+	w.Await("nobody lags", func() bool {
+		laggards, err := journal.Followers(t.Context(), w.DB, "egisso/")
 		return err == nil && len(laggards) == 0
 	})
 	more := w.load("mse", 1, 0)
-	w.start(more)
-	w.ends(more, 1, 1, dispatch.Delivered)
-	w.await("it goes on with the others", func() bool { return hear(t, out.all()).complete(more, 1) })
+	w.Approve(more)
+	w.End(more, 1, 1, dispatch.Delivered)
+	w.Await("it goes on with the others", func() bool { return hear(t, out.all()).complete(more, 1) })
 }
 
 // While no broker answers nothing moves, and nobody is taken for a laggard.
@@ -432,14 +326,14 @@ func TestBrokersAwayLoseNothing(t *testing.T) {
 	out.failing(func(string) error { tries++; return errors.New("dial tcp: connection refused") })
 	w.publish(&out)
 	l := w.load("mse", 5, 1)
-	w.start(l)
-	w.ends(l, 1, 5, dispatch.Delivered)
-	w.await("it was tried twice", func() bool { out.mu.Lock(); defer out.mu.Unlock(); return tries >= 2 })
-	if laggards, err := journal.Followers(t.Context(), w.db, "egisso/"); err != nil || len(laggards) != 0 || len(out.all()) != 0 {
+	w.Approve(l)
+	w.End(l, 1, 5, dispatch.Delivered)
+	w.Await("it was tried twice", func() bool { out.mu.Lock(); defer out.mu.Unlock(); return tries >= 2 })
+	if laggards, err := journal.Followers(t.Context(), w.DB, "egisso/"); err != nil || len(laggards) != 0 || len(out.all()) != 0 {
 		t.Fatalf("%v, %v, %d records", laggards, err, len(out.all()))
 	}
 	out.failing(nil)
-	w.await("everything is told", func() bool { return hear(t, out.all()).complete(l, 5) })
+	w.Await("everything is told", func() bool { return hear(t, out.all()).complete(l, 5) })
 	if tries > 10 {
 		t.Errorf("%d tries", tries)
 	}
@@ -471,11 +365,11 @@ func TestKillBetweenWriteAndSaveRepeatsAndLosesNothing(t *testing.T) {
 	w.publish(dying, small)
 	w.publish(dying, small)
 	l := w.load("mse", 30, 0)
-	w.start(l)
+	w.Approve(l)
 	for i := range 10 {
-		w.ends(l, 3*i+1, 3*i+3, dispatch.Delivered)
+		w.End(l, 3*i+1, 3*i+3, dispatch.Delivered)
 	}
-	w.await("everything is told", func() bool { return hear(t, out.all()).complete(l, 30) })
+	w.Await("everything is told", func() bool { return hear(t, out.all()).complete(l, 30) })
 	if h := hear(t, out.all()); h.repeats == 0 {
 		t.Error("nobody died after writing")
 	}

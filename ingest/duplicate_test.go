@@ -26,9 +26,6 @@ func suppressing(t testing.TB) func(*Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, item := range items {
-		item.Header().Version = 1
-	}
 	rule := &catalog.Rule{Head: catalog.Head{Code: catalog.RuleDuplicates + "." + agency, Version: 1}, Title: "Повторы", Policy: catalog.DuplicatesSuppress}
 	c := catalog.New(append(items, rule))
 	return func(cfg *Config) { cfg.Catalog = func() *catalog.Catalog { return c } }

@@ -134,9 +134,6 @@ func TestCostFollowsFromThePricesOfTheCatalogue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, item := range items {
-		item.Header().Version = 1
-	}
 	segment := catalog.Price(23_500)
 	priced := catalog.New(append(items, &catalog.LinkPrice{Head: catalog.Head{Code: "P", Version: 1}, Title: "Цена", Link: "smsc", Currency: "RUB", Segment: &segment}))
 	free := false

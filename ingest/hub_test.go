@@ -50,9 +50,6 @@ var seedCatalog = sync.OnceValues(func() (*catalog.Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, item := range items {
-		item.Header().Version = 1
-	}
 	return catalog.New(items), nil
 })
 

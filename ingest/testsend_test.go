@@ -290,9 +290,6 @@ func TestTestSendingsAreAsManyAsTheRulesSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	items = slices.DeleteFunc(items, func(i catalog.Item) bool { return i.Header().Code == catalog.RuleTestsPerList })
-	for _, i := range items {
-		i.Header().Version = 1
-	}
 	bare := catalog.New(items)
 	h.cfg.Catalog = func() *catalog.Catalog { return bare }
 	_, err = h.TestSend(t.Context(), loader, load().ID, 0, handset)

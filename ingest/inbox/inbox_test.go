@@ -51,9 +51,6 @@ func newOffice(t *testing.T, change func(*catalog.Source)) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, item := range items {
-		item.Header().Version = 1
-	}
 	s := &catalog.Source{Head: catalog.Head{Code: source, Version: 1}, Title: "Папка Пензы", Door: catalog.DoorFolder, Agencies: []string{agency},
 		LegalBasis: basis, OrderedBy: "Приказ № 1", Statuses: "all", Channels: []string{"sms"}}
 	if change != nil {

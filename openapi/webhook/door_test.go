@@ -18,9 +18,9 @@ import (
 func TestDoorOfWebhooks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	accounts := openapi.NewAccounts(w.db, w.journal, time.Now, openapi.AccountsConfig{})
-	server, err := openapi.New(openapi.Config{}, openapi.Deps{DB: w.db, Accounts: accounts, Journal: w.journal, Keyring: w.keyring, Log: quiet,
-		Metrics: prometheus.NewRegistry(), Now: time.Now, Doors: openapi.Doors{Lists: w.lists, Webhooks: w.service()}})
+	accounts := openapi.NewAccounts(w.DB, w.Journal, time.Now, openapi.AccountsConfig{})
+	server, err := openapi.New(openapi.Config{}, openapi.Deps{DB: w.DB, Accounts: accounts, Journal: w.Journal, Keyring: w.Keyring, Log: quiet,
+		Metrics: prometheus.NewRegistry(), Now: time.Now, Doors: openapi.Doors{Lists: w.Lists, Webhooks: w.service()}})
 	if err != nil {
 		t.Fatal(err)
 	}

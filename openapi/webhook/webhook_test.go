@@ -17,16 +17,16 @@ func TestAgencyHearsOfItsListsSignedInOrderAndNothingPersonal(t *testing.T) {
 	w := newWorld(t)
 	s := w.service()
 	before := w.told(agency, 2)
-	w.await("it is over", func() bool {
-		page, err := journal.History(t.Context(), w.db, chief, journal.Query{ListNo: before.No, Kinds: []journal.Kind{journal.ListCompleted}})
+	w.Await("it is over", func() bool {
+		page, err := journal.History(t.Context(), w.DB, chief, journal.Query{ListNo: before.No, Kinds: []journal.Kind{journal.ListCompleted}})
 		return err == nil && len(page.Items) == 1
 	})
 	mine, theirs := newReceiver(t, false), newReceiver(t, false)
 	create(t, s, admin, mine)
 	create(t, s, other, theirs)
-	w.background(s.Run)
+	w.Background(s.Run)
 	l, foreign := w.told(agency, 700), w.told(another, 3)
-	w.await("both are told", func() bool { return mine.complete(l, 700) && theirs.complete(foreign, 3) })
+	w.Await("both are told", func() bool { return mine.complete(l, 700) && theirs.complete(foreign, 3) })
 	if mine.repeats+theirs.repeats > 0 || len(theirs.statuses) != 3 {
 		t.Errorf("%d and %d repeats, %d statuses of the other", mine.repeats, theirs.repeats, len(theirs.statuses))
 	}
@@ -54,12 +54,12 @@ func TestWhatIsNotTakenIsToldAgainInOrderAlsoByAnotherProcess(t *testing.T) {
 	})
 	one, two := w.service(), w.service()
 	create(t, one, admin, r)
-	w.background(two.Run)
-	stop := w.background(one.Run)
+	w.Background(two.Run)
+	stop := w.Background(one.Run)
 	l := w.told(agency, 1200)
-	w.await("some was tried", func() bool { return r.taken() > 2 })
+	w.Await("some was tried", func() bool { return r.taken() > 2 })
 	stop()
-	w.await("everything is told", func() bool { return r.complete(l, 1200) })
+	w.Await("everything is told", func() bool { return r.complete(l, 1200) })
 }
 
 func TestAddressThatTakesNothingIsGivenUpUntilReplayAndLosesNothing(t *testing.T) {
@@ -70,10 +70,10 @@ func TestAddressThatTakesNothingIsGivenUpUntilReplayAndLosesNothing(t *testing.T
 	s := w.service(func(c *Config) { c.Tries = 3 })
 	made := create(t, s, admin, dead)
 	create(t, s, admin, alive)
-	w.background(s.Run)
+	w.Background(s.Run)
 	l := w.told(agency, 5)
 	var seen openapi.Webhook
-	w.await("it is given up", func() bool {
+	w.Await("it is given up", func() bool {
 		all, err := s.List(t.Context(), admin, 0, 10)
 		if err != nil || len(all) != 2 {
 			t.Fatalf("%+v, %v", all, err)
@@ -84,7 +84,7 @@ func TestAddressThatTakesNothingIsGivenUpUntilReplayAndLosesNothing(t *testing.T
 	if seen.Failures != 3 || seen.Fault != "http_500" || seen.Since == nil || seen.RetryAt != nil {
 		t.Errorf("%+v", seen)
 	}
-	w.await("the other is told", func() bool { return alive.complete(l, 5) })
+	w.Await("the other is told", func() bool { return alive.complete(l, 5) })
 	calls := dead.taken()
 	dead.answering(nil)
 	if _, err := s.Replay(t.Context(), other, made.ID, nil); !errors.Is(err, errNotFound) {
@@ -96,12 +96,12 @@ func TestAddressThatTakesNothingIsGivenUpUntilReplayAndLosesNothing(t *testing.T
 	if again, err := s.Replay(t.Context(), admin, made.ID, nil); err != nil || again.State != "active" || again.Failures != 0 {
 		t.Fatalf("%+v, %v", again, err)
 	}
-	w.await("it is told all it missed", func() bool { return dead.complete(l, 5) })
+	w.Await("it is told all it missed", func() bool { return dead.complete(l, 5) })
 	beginning := made.Position
 	if _, err := s.Replay(t.Context(), admin, made.ID, &beginning); err != nil {
 		t.Fatal(err)
 	}
-	w.await("it is told again", func() bool { dead.mu.Lock(); defer dead.mu.Unlock(); return dead.repeats >= 11 })
+	w.Await("it is told again", func() bool { dead.mu.Lock(); defer dead.mu.Unlock(); return dead.repeats >= 11 })
 	ahead := int64(1 << 40)
 	if _, err := s.Replay(t.Context(), admin, made.ID, &ahead); !errors.Is(err, errPosition) {
 		t.Errorf("past the end: %v", err)
@@ -117,12 +117,12 @@ func TestSecretIsSealedAndShownOnce(t *testing.T) {
 		t.Fatalf("%+v, %v", made, err)
 	}
 	var rows int
-	err = w.db.QueryRow(t.Context(), `SELECT count(*) FROM webhooks WHERE position(convert_to($1, 'UTF8') IN sealed) > 0`, secret[6:]).Scan(&rows)
+	err = w.DB.QueryRow(t.Context(), `SELECT count(*) FROM webhooks WHERE position(convert_to($1, 'UTF8') IN sealed) > 0`, secret[6:]).Scan(&rows)
 	if err != nil || rows != 0 {
 		t.Errorf("the secret lies open: %v", err)
 	}
-	w.await("the act is in the journal", func() bool {
-		page, err := journal.History(t.Context(), w.db, journal.System("test"), journal.Query{Actor: "chief"})
+	w.Await("the act is in the journal", func() bool {
+		page, err := journal.History(t.Context(), w.DB, journal.System("test"), journal.Query{Actor: "chief"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,9 +203,9 @@ func TestCertificateThatNobodyVouchesForIsAFault(t *testing.T) {
 	r := newReceiver(t, true)
 	s := w.service()
 	create(t, s, admin, r)
-	w.background(s.Run)
+	w.Background(s.Run)
 	w.told(agency, 1)
-	w.await("the fault", func() bool {
+	w.Await("the fault", func() bool {
 		all, err := s.List(t.Context(), admin, 0, 10)
 		return err == nil && len(all) == 1 && all[0].Fault == "tls" && all[0].State == "failing"
 	})

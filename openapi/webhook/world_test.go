@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,17 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"ekc/catalog"
-	"ekc/citizen"
 	"ekc/dispatch"
 	"ekc/ingest"
+	"ekc/ingest/ingesttest"
 	"ekc/journal"
 	"ekc/openapi"
-	"ekc/postgres"
-	"ekc/postgres/postgrestest"
 )
 
 const (
@@ -39,57 +33,12 @@ var (
 	chief = journal.Principal{Account: "chief", Roles: []journal.Role{journal.RoleEKCAdmin}}
 )
 
-// world is a hub that sends nothing: what became of the rows of its lists is written into the journal by the test.
-type world struct {
-	t       *testing.T
-	db      *pgxpool.Pool
-	journal *journal.Writer
-	keyring *citizen.Keyring
-	lists   *ingest.Service
-	catalog *catalog.Catalog
-}
+type world struct{ *ingesttest.Hub }
 
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	items, err := catalog.SeedItems()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, item := range items {
-		item.Header().Version = 1
-	}
-	keys, err := citizen.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, db: postgrestest.New(t), journal: journal.NewWriter(), catalog: catalog.New(items), keyring: citizen.NewKeyring(keys, 16)}
-	if err := dispatch.EnsurePool(t.Context(), w.db, "sms", "sms", []string{"smsc"}); err != nil {
-		t.Fatal(err)
-	}
-	routes := func(channel, _ string, _ citizen.Phone, _ bool) (string, bool) { return "sms", channel == "sms" }
-	w.lists = ingest.New(ingest.Config{DB: w.db, Catalog: func() *catalog.Catalog { return w.catalog }, Keys: w.keyring, Journal: w.journal,
-		Admission: dispatch.NewAdmission(routes), Routes: routes, Now: time.Now, Log: quiet, Poll: 20 * time.Millisecond})
-	w.background(journal.NewSequencer(w.db, quiet).Run)
-	w.background(w.lists.Run)
-	return w
-}
-
-func (w *world) background(run func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(w.t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := run(ctx); err != nil && ctx.Err() == nil {
-			w.t.Error(err)
-		}
-	}()
-	stop = func() { cancel(); <-ended }
-	w.t.Cleanup(stop)
-	return stop
-}
+func newWorld(t *testing.T) *world { return &world{ingesttest.New(t)} }
 
 func (w *world) service(change ...func(*Config)) *Service {
-	c := Config{DB: w.db, Reports: w.lists, Catalog: func() *catalog.Catalog { return w.catalog }, Keyring: w.keyring, Journal: w.journal, Now: time.Now, Log: quiet,
+	c := Config{DB: w.DB, Reports: w.Lists, Catalog: func() *catalog.Catalog { return w.Catalog }, Keyring: w.Keyring, Journal: w.Journal, Now: time.Now, Log: quiet,
 		Poll: 10 * time.Millisecond, Longest: 20 * time.Millisecond}
 	for _, f := range change {
 		f(&c)
@@ -97,55 +46,23 @@ func (w *world) service(change ...func(*Config)) *Service {
 	return New(c)
 }
 
-func (w *world) await(what string, ok func() bool) {
-	w.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("not in time: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // told brings a list of an agency and ends all its rows: two statuses for each.
 func (w *world) told(agency string, rows int) *ingest.List {
-	w.t.Helper()
+	w.T.Helper()
 	loader := journal.Principal{Account: "loader " + agency, Agency: agency, Roles: []journal.Role{journal.RoleListLoader}}
-	approver := journal.Principal{Account: "approver", Agency: agency, Roles: []journal.Role{journal.RoleListApprover}}
 	var file strings.Builder
 	file.WriteString("Телефон;ФИО;Текст;Внешний номер\n")
 	for i := range rows {
 		fmt.Fprintf(&file, "903%07d;Канарейкина Певунья;Приём назначен.;row-%d\n", i, i+1)
 	}
-	ref, err := w.lists.Submit(w.t.Context(), loader, ingest.Header{Name: "Список", Again: true, OrderedBy: "Приказ",
+	ref, err := w.Lists.Submit(w.T.Context(), loader, ingest.Header{Name: "Список", Again: true, OrderedBy: "Приказ",
 		LegalBasis: &catalog.LegalBasis{Code: "PP-1994", Document: "Постановление", Date: "2020-12-03"}}, strings.NewReader(file.String()))
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	var l *ingest.List
-	w.await("the list is checked", func() bool {
-		if l, err = w.lists.Get(w.t.Context(), loader, ref.ID); err != nil {
-			w.t.Fatal(err)
-		}
-		return l.State == ingest.Ready
-	})
-	if _, err := w.lists.Approve(w.t.Context(), approver, l.ID, ingest.Expected{Accepted: l.Accepted, Digest: l.DigestString()}, time.Time{}); err != nil {
-		w.t.Fatal(err)
-	}
-	var entries []journal.Entry
-	for i := range rows {
-		e := journal.Entry{Kind: journal.Attempt, At: time.Now(), Agency: agency, ListNo: l.No, Notification: int64(dispatch.MakeID(l.No, int32(i+1))), Sequence: 1,
-			Attempt: 1, Channel: "sms", From: dispatch.Pending.String(), State: dispatch.Accepted.String()}
-		entries = append(entries, e)
-		e.Kind, e.Sequence, e.From, e.State = journal.Outcome, 2, e.State, dispatch.Delivered.String()
-		entries = append(entries, e)
-	}
-	if err := postgres.InTx(w.t.Context(), w.db, func(tx pgx.Tx) error {
-		_, err := w.journal.Append(w.t.Context(), tx, entries)
-		return err
-	}); err != nil {
-		w.t.Fatal(err)
-	}
+	l := w.Checked(ref.ID)
+	w.Approve(l)
+	w.End(l, 1, rows, dispatch.Delivered)
 	return l
 }
 

@@ -39,7 +39,7 @@ func (b *bench) makeFiles() error {
 		{"XLSX, shared strings", "shared.xlsx", func(w io.Writer) error { return fixtures.XLSX(w, b.rows, 1, true) }},
 		{"CSV", "list.csv", func(w io.Writer) error { return fixtures.CSV(w, b.rows, 1) }},
 	} {
-		path := filepath.Join(b.dir, f.path)
+		path := filepath.Join(b.server.Dir, f.path)
 		out, err := os.Create(path)
 		if err != nil {
 			return err
@@ -100,10 +100,10 @@ func (b *bench) read(ctx context.Context, f *file, way string) (sample, error) {
 	case wayHub:
 		return b.hub(ctx, f)
 	case wayXLSX2CSV:
-		return b.program(ctx, "xlsx2csv", f.path, filepath.Join(b.dir, "xlsx2csv.csv"))
+		return b.program(ctx, "xlsx2csv", f.path, filepath.Join(b.server.Dir, "xlsx2csv.csv"))
 	case wayLibreOffice:
-		return b.program(ctx, "soffice", "-env:UserInstallation=file://"+filepath.Join(b.dir, "office"), "--headless", "--norestore",
-			"--convert-to", "csv:Text - txt - csv (StarCalc):59,34,76", "--outdir", filepath.Join(b.dir, "converted"), f.path)
+		return b.program(ctx, "soffice", "-env:UserInstallation=file://"+filepath.Join(b.server.Dir, "office"), "--headless", "--norestore",
+			"--convert-to", "csv:Text - txt - csv (StarCalc):59,34,76", "--outdir", filepath.Join(b.server.Dir, "converted"), f.path)
 	}
 	return b.self(ctx, way, f)
 }

@@ -10,51 +10,29 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"ekc/citizen"
-	"ekc/postgres"
+	"ekc/postgres/measure"
 )
 
 // bench is one run: the private server, the files, and what was measured of them so far.
 type bench struct {
 	settings
 	out     io.Writer
-	server  *postgres.Server
-	admin   *pgx.Conn
+	server  *measure.Server
 	keyset  string
-	version string
-	made    bool // dir is ours to remove
 	serial  int
 	files   []file
 	missing map[string]string // ways that are not to be had here
 }
 
 func newBench(ctx context.Context, s settings, out io.Writer) (_ *bench, err error) {
-	b := &bench{settings: s, out: out, missing: map[string]string{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.close())
-		}
-	}()
-	if b.dir == "" {
-		if b.dir, err = os.MkdirTemp("", "ekc-bench-"); err != nil {
-			return nil, err
-		}
-		b.made = true
-		if err = os.Chmod(b.dir, 0o755); err != nil { // the server may run as another user
-			return nil, err
-		}
-	}
 	keys, err := citizen.NewKeyset()
 	if err != nil {
 		return nil, err
@@ -63,40 +41,14 @@ func newBench(ctx context.Context, s settings, out io.Writer) (_ *bench, err err
 	if err != nil {
 		return nil, err
 	}
-	b.keyset = string(exported)
+	b := &bench{settings: s, out: out, keyset: string(exported), missing: map[string]string{}}
+	if b.server, err = measure.Start(ctx, s.dir); err != nil {
+		return nil, err
+	}
 	if err = b.makeFiles(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, b.server.Close())
 	}
-	if b.server, err = postgres.Start(ctx, postgres.Local{Dir: filepath.Join(b.dir, "pg"), SharedBuffers: 1024}); err != nil {
-		return nil, err
-	}
-	if b.admin, err = pgx.Connect(ctx, b.url("postgres")); err != nil {
-		return nil, err
-	}
-	return b, b.admin.QueryRow(ctx, `SELECT 'PostgreSQL ' || split_part(current_setting('server_version'), ' ', 1)`).Scan(&b.version)
-}
-
-func (b *bench) close() (err error) {
-	if b.admin != nil {
-		_ = b.admin.Close(context.Background())
-	}
-	if b.server != nil {
-		err = b.server.Stop()
-	}
-	if b.made {
-		err = errors.Join(err, os.RemoveAll(b.dir))
-	}
-	return err
-}
-
-// url is that of another database of the server.
-func (b *bench) url(database string) string {
-	u, err := url.Parse(b.server.URL())
-	if err != nil {
-		panic(err) // the server made it
-	}
-	u.Path = "/" + database
-	return u.String()
+	return b, nil
 }
 
 // agency is whose lists these are; the catalogue has it.
@@ -106,15 +58,15 @@ const agency = "0002.000014"
 func (b *bench) hub(ctx context.Context, f *file) (s sample, err error) {
 	b.serial++
 	database := fmt.Sprintf("list%d", b.serial)
-	if _, err := b.admin.Exec(ctx, "CREATE DATABASE "+database); err != nil {
+	if _, err := b.server.Admin.Exec(ctx, "CREATE DATABASE "+database); err != nil {
 		return s, err
 	}
 	addr, err := freeAddr()
 	if err != nil {
 		return s, err
 	}
-	env := append(os.Environ(), "EKC_HTTP_ADDR="+addr, "EKC_DATABASE_URL="+b.url(database), "EKC_KEYSET="+b.keyset, "EKC_LOG_LEVEL=warn",
-		"EKC_STATE_DIR="+filepath.Join(b.dir, database), "EKC_SMSC=[{name: nobody, addr: '127.0.0.1:9', system_id: ekc, senders: [{name: SFR}]}]")
+	env := append(os.Environ(), "EKC_HTTP_ADDR="+addr, "EKC_DATABASE_URL="+b.server.Database(database), "EKC_KEYSET="+b.keyset, "EKC_LOG_LEVEL=warn",
+		"EKC_STATE_DIR="+filepath.Join(b.server.Dir, database), "EKC_SMSC=[{name: nobody, addr: '127.0.0.1:9', system_id: ekc, senders: [{name: SFR}]}]")
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, b.ekc, args...)
 		cmd.Env, cmd.Stderr = env, os.Stderr
@@ -136,7 +88,7 @@ func (b *bench) hub(ctx context.Context, f *file) (s sample, err error) {
 	defer func() {
 		_ = serve.Process.Signal(os.Interrupt)
 		err = errors.Join(err, serve.Wait())
-		_, dropped := b.admin.Exec(context.WithoutCancel(ctx), "DROP DATABASE "+database+" WITH (FORCE)")
+		_, dropped := b.server.Admin.Exec(context.WithoutCancel(ctx), "DROP DATABASE "+database+" WITH (FORCE)")
 		err = errors.Join(err, dropped)
 	}()
 	c := client{base: "http://" + addr, key: strings.TrimSpace(string(key))}
@@ -144,7 +96,7 @@ func (b *bench) hub(ctx context.Context, f *file) (s sample, err error) {
 		return s, err
 	}
 	pid := serve.Process.Pid
-	began, cpu, server := time.Now(), cpuOf(pid), b.serverCPU()
+	began, cpu, server := time.Now(), measure.CPU(pid), b.server.CPU()
 	id, err := c.upload(ctx, f.path)
 	if err != nil {
 		return s, err
@@ -161,7 +113,7 @@ func (b *bench) hub(ctx context.Context, f *file) (s sample, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.seconds, s.cpu, s.server, s.peak = time.Since(began).Seconds(), cpuOf(pid)-cpu, b.serverCPU()-server, peakOf(pid)
+	s.seconds, s.cpu, s.server, s.peak = time.Since(began).Seconds(), measure.CPU(pid)-cpu, b.server.CPU()-server, measure.Peak(pid)
 	if l.State != "ready" || l.Rows != b.rows || l.Accepted != b.rows {
 		return s, fmt.Errorf("the list is %s with %d rows, %d accepted: %s", l.State, l.Rows, l.Accepted, l.Reason)
 	}
@@ -248,54 +200,4 @@ func (c *client) await(ctx context.Context, done func() (bool, error)) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// peakOf is VmHWM of proc(5), the most memory that a process ever had, in bytes.
-func peakOf(pid int) int {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kb, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
-			return kb << 10
-		}
-	}
-	return 0
-}
-
-// cpuOf is what a process has used in seconds.
-func cpuOf(pid int) float64 { return ticks(pid, 11, 12) }
-
-// serverCPU is what PostgreSQL has used: the server with its children that have ended, and those there are.
-func (b *bench) serverCPU() float64 {
-	pid := b.server.PID()
-	all := ticks(pid, 11, 12, 13, 14)
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return 0
-	}
-	for _, child := range strings.Fields(string(children)) {
-		if n, err := strconv.Atoi(child); err == nil {
-			all += cpuOf(n)
-		}
-	}
-	return all
-}
-
-// ticks adds up fields of /proc/PID/stat, counted from its state on, in seconds: USER_HZ is 100 on every machine Go runs on.
-func ticks(pid int, fields ...int) (seconds float64) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	// The name stands in brackets and may hold anything.
-	all := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	for _, i := range fields {
-		if n, err := strconv.Atoi(all[i]); err == nil {
-			seconds += float64(n) / 100
-		}
-	}
-	return seconds
 }

@@ -17,9 +17,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
+
+	"ekc/postgres/measure"
 )
 
 // settings are the sizes of a run.
@@ -59,8 +60,8 @@ func run(ctx context.Context, out io.Writer, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	fmt.Fprintf(out, "%s, %d cores, load %s, %s; fsync on\n", runtime.Version(), runtime.NumCPU(), load(), b.version)
+	defer func() { err = errors.Join(err, b.server.Close()) }()
+	fmt.Fprintf(out, "%s, %d cores, load %s, %s; fsync on\n", runtime.Version(), runtime.NumCPU(), measure.Load(), b.server.Version)
 	for range s.rounds {
 		for i := range b.files {
 			if err := b.measure(ctx, &b.files[i]); err != nil {
@@ -69,16 +70,6 @@ func run(ctx context.Context, out io.Writer, s settings) (err error) {
 		}
 	}
 	b.report()
-	fmt.Fprintf(out, "\n%.0f s in all, load %s at the end\n", time.Since(began).Seconds(), load())
+	fmt.Fprintf(out, "\n%.0f s in all, load %s at the end\n", time.Since(began).Seconds(), measure.Load())
 	return nil
-}
-
-// load is the load average of the last minute: above the number of cores the neighbours are being measured too.
-func load() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	first, _, _ := strings.Cut(string(text), " ")
-	return first
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/xuri/excelize/v2"
 
 	"ekc/ingest"
+	"ekc/postgres/measure"
 )
 
 // roleVariable makes a copy of this program one of the readers. It prints the rows it has seen and the most memory it had.
@@ -39,7 +40,7 @@ func serveRole(way, path string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Println(rows, peakOf(os.Getpid()))
+	fmt.Println(rows, measure.Peak(os.Getpid()))
 	return 0
 }
 

@@ -8,16 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"ekc/citizen"
 	"ekc/postgres"
+	"ekc/postgres/measure"
 )
 
 // keysetVariable hands the hub the key set of this run.
@@ -27,31 +25,12 @@ const keysetVariable = "BENCH_KEYSET"
 type bench struct {
 	settings
 	out      io.Writer
-	server   *postgres.Server
-	admin    *pgx.Conn
-	dir      string
-	made     bool   // dir is ours to remove
+	server   *measure.Server
 	template string // an empty migrated database
-	version  string
 	results
 }
 
 func newBench(ctx context.Context, s settings, out io.Writer) (_ *bench, err error) {
-	b := &bench{settings: s, out: out, dir: s.dir}
-	defer func() {
-		if err != nil {
-			b.close()
-		}
-	}()
-	if b.dir == "" {
-		if b.dir, err = os.MkdirTemp("", "ekc-bench-"); err != nil {
-			return nil, err
-		}
-		b.made = true
-		if err = os.Chmod(b.dir, 0o755); err != nil { // the server may run as another user
-			return nil, err
-		}
-	}
 	keys, err := citizen.NewKeyset()
 	if err != nil {
 		return nil, err
@@ -63,9 +42,15 @@ func newBench(ctx context.Context, s settings, out io.Writer) (_ *bench, err err
 	if err = os.Setenv(keysetVariable, string(exported)); err != nil {
 		return nil, err
 	}
-	if b.server, err = postgres.Start(ctx, postgres.Local{Dir: filepath.Join(b.dir, "pg"), SharedBuffers: 1024}); err != nil {
+	b := &bench{settings: s, out: out}
+	if b.server, err = measure.Start(ctx, s.dir); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.server.Close())
+		}
+	}()
 	db, err := postgres.Open(ctx, postgres.Config{URL: b.server.URL(), MaxConns: 2})
 	if err != nil {
 		return nil, err
@@ -73,47 +58,12 @@ func newBench(ctx context.Context, s settings, out io.Writer) (_ *bench, err err
 	_, err = postgres.Migrate(ctx, db)
 	b.template = db.Config().ConnConfig.Database
 	db.Close()
-	if err != nil {
-		return nil, err
-	}
-	if b.admin, err = pgx.Connect(ctx, b.url("postgres")); err != nil {
-		return nil, err
-	}
-	return b, b.admin.QueryRow(ctx, `SELECT 'PostgreSQL ' || split_part(current_setting('server_version'), ' ', 1)`).Scan(&b.version)
-}
-
-func (b *bench) close() {
-	if b.admin != nil {
-		_ = b.admin.Close(context.Background())
-	}
-	if b.server != nil {
-		if err := b.server.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-		}
-	}
-	if b.made {
-		_ = os.RemoveAll(b.dir)
-	}
-}
-
-// url is that of another database of the server, with further session settings.
-func (b *bench) url(database string, settings ...string) string {
-	u, err := url.Parse(b.server.URL())
-	if err != nil {
-		panic(err) // the server made it
-	}
-	u.Path = "/" + database
-	q := u.Query()
-	for i := 0; i < len(settings); i += 2 {
-		q.Set(settings[i], settings[i+1])
-	}
-	u.RawQuery = q.Encode()
-	return u.String()
+	return b, err
 }
 
 // database makes an empty migrated database.
 func (b *bench) database(ctx context.Context, name string) error {
-	_, err := b.admin.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, b.template))
+	_, err := b.server.Admin.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, b.template))
 	if err != nil {
 		return fmt.Errorf("make database %s: %w", name, err)
 	}
@@ -127,9 +77,8 @@ type usage struct {
 }
 
 func (b *bench) usage(ctx context.Context) (u usage, err error) {
-	pid := b.server.PID()
-	u.cpu = cpuOf(true, pid) + cpuOf(false, childrenOf(pid)...)
-	err = b.admin.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn`).Scan(&u.wal)
+	u.cpu = b.server.CPU()
+	err = b.server.Admin.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn`).Scan(&u.wal)
 	return u, err
 }
 
@@ -141,7 +90,7 @@ const (
 
 // limit is what the database itself can do: rows of the hub's sizes copied into a table without any index.
 func (b *bench) limit(ctx context.Context, rows, batch, bytesEach int) (perSecond float64, err error) {
-	if _, err := b.admin.Exec(ctx, `CREATE TABLE bare (id bigint NOT NULL, data bytea NOT NULL)`); err != nil {
+	if _, err := b.server.Admin.Exec(ctx, `CREATE TABLE bare (id bigint NOT NULL, data bytea NOT NULL)`); err != nil {
 		return 0, err
 	}
 	var copied []byte
@@ -156,12 +105,12 @@ func (b *bench) limit(ctx context.Context, rows, batch, bytesEach int) (perSecon
 	copied = binary.BigEndian.AppendUint16(copied, 0xFFFF)
 	began := time.Now()
 	for range rows / batch {
-		if _, err := b.admin.PgConn().CopyFrom(ctx, bytes.NewReader(copied), `COPY bare FROM STDIN BINARY`); err != nil {
+		if _, err := b.server.Admin.PgConn().CopyFrom(ctx, bytes.NewReader(copied), `COPY bare FROM STDIN BINARY`); err != nil {
 			return 0, err
 		}
 	}
 	perSecond = float64(rows/batch*batch) / time.Since(began).Seconds()
-	_, err = b.admin.Exec(ctx, `DROP TABLE bare`)
+	_, err = b.server.Admin.Exec(ctx, `DROP TABLE bare`)
 	return perSecond, err
 }
 
@@ -241,7 +190,7 @@ func (b *bench) claims(offset int64) (c claims, err error) {
 	return c, nil
 }
 
-func (b *bench) logFile() string { return filepath.Join(b.dir, "pg", "postgres.log") }
+func (b *bench) logFile() string { return filepath.Join(b.server.Dir, "pg", "postgres.log") }
 
 func (b *bench) logSize() int64 {
 	info, err := os.Stat(b.logFile())

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"ekc/postgres/measure"
 )
 
 // kannelConcurrency is how many HTTP clients there are: what suits it best.
@@ -37,7 +39,7 @@ func (b *bench) kannelRound(ctx context.Context) (r sample, err error) {
 		return r, err
 	}
 	defer smsc.stop()
-	dir, err := os.MkdirTemp(b.dir, "kannel-")
+	dir, err := os.MkdirTemp(b.server.Dir, "kannel-")
 	if err != nil {
 		return r, err
 	}
@@ -68,7 +70,7 @@ func (b *bench) kannelRound(ctx context.Context) (r sample, err error) {
 			return r, err
 		}
 	}
-	before := cpuOf(false, pids...)
+	before := measure.CPU(pids[0]) + measure.CPU(pids[1])
 	if err := sendByHTTP(ctx, sendsms, b.kannel); err != nil {
 		return r, err
 	}
@@ -77,8 +79,8 @@ func (b *bench) kannelRound(ctx context.Context) (r sample, err error) {
 		return r, err
 	}
 	r.rate = float64(counts.Accepted-1) / counts.Last.Sub(counts.First).Seconds()
-	r.app = (cpuOf(false, pids...) - before) / float64(b.kannel) * 1e6
-	r.rss = residentOf(strconv.Itoa(pids[0]))
+	r.app = (measure.CPU(pids[0]) + measure.CPU(pids[1]) - before) / float64(b.kannel) * 1e6
+	r.rss = measure.Resident(pids[0])
 	return r, nil
 }
 

@@ -10,10 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"ekc/postgres/measure"
 )
 
 // roleVariable makes a copy of this program one of the roles: it obeys orders on its standard input, one JSON line each, and answers
@@ -84,7 +84,7 @@ func serveRole(name string) int {
 		if err != nil {
 			a.Err = err.Error()
 		}
-		a.CPU, a.RSS = ownCPU(), ownRSS()
+		a.CPU, a.RSS = ownCPU(), measure.Resident(os.Getpid())
 		if err := out.Encode(a); err != nil {
 			return 1
 		}
@@ -174,61 +174,4 @@ func ownCPU() float64 {
 		return 0
 	}
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
-}
-
-func ownRSS() int { return residentOf("self") }
-
-// residentOf is VmRSS of proc(5) in bytes.
-func residentOf(pid string) int {
-	text, err := os.ReadFile("/proc/" + pid + "/status")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
-			return kb << 10
-		}
-	}
-	return 0
-}
-
-// ticksPerSecond is the unit of times in proc(5): USER_HZ, 100 on every machine Go runs on.
-const ticksPerSecond = 100
-
-// cpuOf is what the processes have used in seconds; with dead also what their ended children have.
-func cpuOf(dead bool, pids ...int) (seconds float64) {
-	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
-		}
-		// The name stands in brackets and may hold anything; fields after it: state is 3, utime 14.
-		_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
-		fields := strings.Fields(rest)
-		last := 13
-		if dead {
-			last = 15
-		}
-		for i := 11; i < min(last, len(fields)); i++ {
-			ticks, _ := strconv.Atoi(fields[i])
-			seconds += float64(ticks) / ticksPerSecond
-		}
-	}
-	return seconds
-}
-
-// childrenOf are the processes whose parent is pid.
-func childrenOf(pid int) []int {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return nil
-	}
-	var all []int
-	for _, s := range strings.Fields(string(text)) {
-		if n, err := strconv.Atoi(s); err == nil {
-			all = append(all, n)
-		}
-	}
-	return all
 }

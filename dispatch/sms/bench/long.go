@@ -49,7 +49,7 @@ func (b *bench) behindPaused(ctx context.Context, l *long) error {
 		return err
 	}
 	defer smsc.stop()
-	admitting, err := startHub(ctx, b.url("long"))
+	admitting, err := startHub(ctx, b.server.Database("long"))
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (b *bench) behindPaused(ctx context.Context, l *long) error {
 			return err
 		}
 	}
-	hub, err := startHub(ctx, b.url("long", explaining...))
+	hub, err := startHub(ctx, b.server.Database("long", explaining...))
 	if err != nil {
 		b.noPlans = fmt.Errorf("the server cannot explain (auto_explain): %w", err)
 		return nil
@@ -88,7 +88,7 @@ func (b *bench) besideRunning(ctx context.Context, l *long) error {
 		return err
 	}
 	defer smsc.stop()
-	hub, err := startHub(ctx, b.url("long"))
+	hub, err := startHub(ctx, b.server.Database("long"))
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (b *bench) outstanding(ctx context.Context, l *long) error {
 		return err
 	}
 	defer smsc.stop()
-	hub, err := startHub(ctx, b.url("long"))
+	hub, err := startHub(ctx, b.server.Database("long"))
 	if err != nil {
 		return err
 	}

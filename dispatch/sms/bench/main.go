@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 	"syscall"
 	"time"
 	_ "time/tzdata"
+
+	"ekc/postgres/measure"
 )
 
 // settings are the sizes of a run.
@@ -54,14 +57,14 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer, s settings) error {
+func run(ctx context.Context, out io.Writer, s settings) (err error) {
 	began := time.Now()
 	b, err := newBench(ctx, s, out)
 	if err != nil {
 		return err
 	}
-	defer b.close()
-	fmt.Fprintf(out, "%s, %d cores, load %s, %s; fsync on\n", runtime.Version(), runtime.NumCPU(), load(), b.version)
+	defer func() { err = errors.Join(err, b.server.Close()) }()
+	fmt.Fprintf(out, "%s, %d cores, load %s, %s; fsync on\n", runtime.Version(), runtime.NumCPU(), measure.Load(), b.server.Version)
 	if err := b.interleave(ctx); err != nil {
 		return err
 	}
@@ -71,17 +74,6 @@ func run(ctx context.Context, out io.Writer, s settings) error {
 		}
 	}
 	b.report(out)
-	fmt.Fprintf(out, "\n%.0f s in all, load %s at the end\n", time.Since(began).Seconds(), load())
+	fmt.Fprintf(out, "\n%.0f s in all, load %s at the end\n", time.Since(began).Seconds(), measure.Load())
 	return nil
-}
-
-// load is the load average of the last minute: above the number of cores the neighbours are being measured too.
-func load() string {
-	var first string
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	_, _ = fmt.Sscan(string(text), &first)
-	return first
 }

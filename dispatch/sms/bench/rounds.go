@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ekc/dispatch"
+	"ekc/postgres/measure"
 )
 
 // receiptDelay is how long after submit_sm the SMS centre sends the receipt.
@@ -57,7 +58,7 @@ func (b *bench) interleave(ctx context.Context) error {
 		}
 		b.measured = append(b.measured, r)
 		fmt.Fprintf(b.out, "round %d: wire %.0f (go-smpp's pdu) %.0f (ours), hub %.0f, with admission %.0f, Kannel %.0f msg/s; load %s\n", i+1,
-			r.goSMPP.rate, r.link.rate, r.sent.rate, r.endToEnd(), r.kannel.rate, load())
+			r.goSMPP.rate, r.link.rate, r.sent.rate, r.endToEnd(), r.kannel.rate, measure.Load())
 	}
 	return nil
 }
@@ -154,7 +155,7 @@ func (b *bench) hubRound(ctx context.Context, no int, r *round) error {
 		return err
 	}
 	defer smsc.stop()
-	hub, err := startHub(ctx, b.url(name))
+	hub, err := startHub(ctx, b.server.Database(name))
 	if err != nil {
 		return err
 	}

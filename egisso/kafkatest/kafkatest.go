@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"ekc/postgres/postgrestest"
 )
 
 // The one user of the SASL listener. Who comes in plaintext is User:ANONYMOUS, who may do everything.
@@ -94,6 +96,7 @@ func (b *Broker) TLS() *tls.Config {
 }
 
 const (
+	pidFile     = "pid"
 	startWithin = time.Minute
 	stopWithin  = 30 * time.Second
 	startTries  = 3 // a port may be taken between our look and the broker's
@@ -106,7 +109,7 @@ func launch() (*Broker, error) {
 	}
 	for range startTries {
 		b := &Broker{kafka: found}
-		if b.dir, err = tempDir(); err != nil {
+		if b.dir, err = postgrestest.TempDir(os.TempDir(), "ekckafka", pidFile); err != nil {
 			return nil, err
 		}
 		if err = b.format(); err == nil {

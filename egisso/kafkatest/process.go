@@ -1,8 +1,6 @@
 package kafkatest
 
 import (
-	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -61,37 +59,4 @@ func (p *process) stop(within time.Duration) bool {
 		p.kill()
 		return false
 	}
-}
-
-// pidFile tells the sweeper which process to wait for.
-const pidFile = "pid"
-
-// sweep waits for its standard input to end, which it does when the test process ends in whatever way, then for the broker to go,
-// and removes the folder.
-const sweep = `cat >/dev/null
-while pid=$(cat "$1/pid" 2>/dev/null) && [ -e "/proc/$pid/exe" ]; do sleep 0.1; done
-rm -rf -- "$1"`
-
-// tempDir makes a folder that is removed when this process has ended, also by kill -9.
-func tempDir() (string, error) {
-	dir, err := os.MkdirTemp("", "ekckafka")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("/bin/sh", "-c", sweep, "sh", dir)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// Bare descriptors: an os.File would close its end when the collector finds it.
-	var ends [2]int
-	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
-		return "", fmt.Errorf("watch over %s: %w", dir, err)
-	}
-	stdin := os.NewFile(uintptr(ends[0]), "stdin")
-	defer stdin.Close()
-	cmd.Stdin = stdin
-	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("watch over %s: %w", dir, err)
-	}
-	go func() { _ = cmd.Wait() }()
-	return dir, nil
 }

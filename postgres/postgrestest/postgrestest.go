@@ -73,7 +73,7 @@ func NewURL(t testing.TB) string {
 // restarted.
 func Durable(t testing.TB) *postgres.Server {
 	t.Helper()
-	dir, err := tempDir(os.TempDir())
+	dir, err := ownDir(os.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ var shared = sync.OnceValues(func() (*cluster, error) {
 	defer cancel()
 	raw := os.Getenv("EKC_TEST_DATABASE_URL")
 	if raw == "" {
-		dir, err := tempDir(roomiest())
+		dir, err := ownDir(roomiest())
 		if err != nil {
 			return nil, err
 		}

@@ -20,20 +20,23 @@ func roomiest() string {
 	return os.TempDir()
 }
 
+func ownDir(parent string) (string, error) { return TempDir(parent, "ekcpg", "data/postmaster.pid") }
+
 // sweep waits for its standard input to end, which it does when the test process ends in whatever way, then for the server
 // to go, and removes the folder.
 const sweep = `cat >/dev/null
-while pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) && [ -e "/proc/$pid/exe" ]; do sleep 0.1; done
+while pid=$(head -n 1 "$1/$2" 2>/dev/null) && [ -e "/proc/$pid/exe" ]; do sleep 0.1; done
 rm -rf -- "$1"`
 
-// tempDir makes a folder that is removed when this process has ended, also by kill -9, because a process that never learns
-// when its last test is over cannot do it itself.
-func tempDir(parent string) (string, error) {
-	dir, err := os.MkdirTemp(parent, "ekcpg")
+// TempDir makes a folder for a server that tests share. It is removed when this process has ended, also by kill -9, because a process
+// that never learns when its last test is over cannot do it itself; and not before the server has gone, whose process id stands in the
+// first line of the folder's pidFile.
+func TempDir(parent, pattern, pidFile string) (string, error) {
+	dir, err := os.MkdirTemp(parent, pattern)
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("/bin/sh", "-c", sweep, "sh", dir)
+	cmd := exec.Command("/bin/sh", "-c", sweep, "sh", dir, pidFile)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// Bare descriptors: an os.File would close its end when the collector finds it.

@@ -6,7 +6,6 @@ package catalog
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -100,16 +99,6 @@ func (c *Catalog) Offices(at time.Time) []*Office { return c.offices.list(at) }
 
 // Source finds the version in force at an instant.
 func (c *Catalog) Source(code string, at time.Time) (*Source, bool) { return c.sources.at(code, at) }
-
-// SourceOfTopic finds the source whose lists come by a Kafka topic.
-func (c *Catalog) SourceOfTopic(topic string, at time.Time) (*Source, bool) {
-	for _, s := range c.sources.list(at) {
-		if slices.Contains(s.Topics, topic) {
-			return s, true
-		}
-	}
-	return nil, false
-}
 
 // Sources lists those in force, by code.
 func (c *Catalog) Sources(at time.Time) []*Source { return c.sources.list(at) }

@@ -60,10 +60,10 @@ func (j *TextJudge) Text(text string) (f TextFault) {
 		}
 		hints |= h
 	}
-	if hints&hintLink != 0 && HasLink(text) {
+	if hints&hintLink != 0 && hasLink(text) {
 		f |= TextLink
 	}
-	if (hints&hintAsks != 0 && hints&hintSecret != 0 || hints&hintCalls != 0 && hints&hintSays != 0) && AsksForData(text) {
+	if (hints&hintAsks != 0 && hints&hintSecret != 0 || hints&hintCalls != 0 && hints&hintSays != 0) && asksForData(text) {
 		f |= TextAsks
 	}
 	if hints&hintIllness != 0 && namesIllness(text) {

@@ -11,7 +11,7 @@ func judged(text string) (f TextFault) {
 	for _, of := range []struct {
 		found bool
 		fault TextFault
-	}{{HasLink(text), TextLink}, {AsksForData(text), TextAsks}, {namesIllness(text), TextIllness}, {namesSum(text), TextSum}} {
+	}{{hasLink(text), TextLink}, {asksForData(text), TextAsks}, {namesIllness(text), TextIllness}, {namesSum(text), TextSum}} {
 		if of.found {
 			f |= of.fault
 		}

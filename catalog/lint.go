@@ -102,10 +102,10 @@ func (l *linter) warn(rule, sentence string) {
 
 // trust is what swindlers do and we never.
 func (l *linter) trust() {
-	if HasLink(l.Body) || HasLink(l.example) {
+	if hasLink(l.Body) || hasLink(l.example) {
 		l.error(LintLink, "В тексте есть ссылка, адрес или мессенджер, хотя бы и словами: уберите, людям говорят не открывать ссылки из СМС.")
 	}
-	if AsksForData(l.Body) || AsksForData(l.example) {
+	if asksForData(l.Body) || asksForData(l.example) {
 		l.error(LintDataRequest, "Текст просит сообщить данные (код, карту, СНИЛС, паспорт): уберите просьбу, так пишут мошенники.")
 	}
 	if hasPaidNumber(l.words) {

@@ -105,7 +105,7 @@ func TestLinksAreFoundInAnyDisguise(t *testing.T) {
 		"gosuslugi.rо" /* Cyrillic о */, "xn--c1aq.xn--p1ai", "sfr.example", "ekc.gosuslugi", "192.168.0.1", "пишите info@sfr.gov.ru", "канал @sfr_news",
 		"перейдите по ссылке", "наведите на QR-код", "в Телеграм-канале", "напишите в WhatsApp",
 	} {
-		if !HasLink("СФР: " + text + " Тел. 8-800-100-00-01") {
+		if !hasLink("СФР: " + text + " Тел. 8-800-100-00-01") {
 			t.Errorf("no link found in %q", text)
 		}
 	}
@@ -114,7 +114,7 @@ func TestLinksAreFoundInAnyDisguise(t *testing.T) {
 		"выплата 14.506,50 руб.", "льготы.Нет очереди", "пункт 1.2.3 правил", "Your payment is assigned. Tel. 8-800-100-00-01", "№ 5 в окно", "по телефону: 8-800-100-00-01 (бесплатно)",
 		"СМС и МСЭ. Справки", "дом 5. РФ",
 	} {
-		if HasLink("СФР: " + text + " Тел. 8-800-100-00-01") {
+		if hasLink("СФР: " + text + " Тел. 8-800-100-00-01") {
 			t.Errorf("a link was found in %q", text)
 		}
 	}
@@ -127,7 +127,7 @@ func TestRequestsForDataAreFound(t *testing.T) {
 		"Введите пароль.", "Перезвоните и назовите себя.", "Позвоните по номеру и сообщите, кто вы.", "Просим предоставить паспортные данные.", "Продиктуйте CVV.",
 		"Подтвердите данные.", "СООБЩИТЕ ПИН-КОД", "Сооб\u200bщите код.", "Не волнуйтесь, сообщите код.",
 	} {
-		if !AsksForData("СФР: " + text) {
+		if !asksForData("СФР: " + text) {
 			t.Errorf("no request found in %q", text)
 		}
 	}
@@ -136,7 +136,7 @@ func TestRequestsForDataAreFound(t *testing.T) {
 		"Возьмите паспорт.", "Приходите в окно № 5 с паспортом.", "Подайте заявление.", "Подтвердите согласие на Госуслугах.", "Отправьте: 1 - перезвонить, 2 - статус.",
 		"Узнать больше: 8-800-100-00-01.", "Назовите номер обращения.", "Мы не спрашиваем пароли, коды и данные карты.", "Напишите заявление по статье кодекса.",
 	} {
-		if AsksForData("СФР: " + text) {
+		if asksForData("СФР: " + text) {
 			t.Errorf("a request was found in %q", text)
 		}
 	}

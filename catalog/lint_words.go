@@ -45,8 +45,8 @@ var linkForms = []*regexp.Regexp{
 // mixedHost is a host in which letters of two alphabets stand for each other.
 var mixedHost = regexp.MustCompile(`[a-zа-я0-9-]+\.[a-zа-я]{2,}`)
 
-// HasLink says whether a text sends its reader to a site, also by an address that is spelled out or disguised.
-func HasLink(text string) bool {
+// hasLink says whether a text sends its reader to a site, also by an address that is spelled out or disguised.
+func hasLink(text string) bool {
 	text = plain(text)
 	if slices.ContainsFunc(linkForms, func(r *regexp.Regexp) bool { return r.MatchString(text) }) {
 		return true
@@ -72,9 +72,9 @@ var (
 	sayVerbs   = []string{"назовит", "сообщит", "продиктуйт", "скажит"}
 )
 
-// AsksForData says whether a text asks its reader for what only swindlers ask by SMS or by a robot's call: codes, cards, СНИЛС, papers.
+// asksForData says whether a text asks its reader for what only swindlers ask by SMS or by a robot's call: codes, cards, СНИЛС, papers.
 // "Перезвоните и назовите" is such a request whatever is to be named.
-func AsksForData(text string) bool {
+func asksForData(text string) bool {
 	text = strings.NewReplacer("ё", "е").Replace(plain(text))
 	return slices.ContainsFunc(sentences(text), func(s string) bool {
 		words := strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsLetter(r) })

@@ -44,7 +44,7 @@ func TestSeedIsConsistentAndComplete(t *testing.T) {
 			t.Errorf("no source %s", code)
 		}
 	}
-	if s, ok := c.SourceOfTopic("egisso.notification-lists.v1", now); !ok || s.Code != "egisso" || !s.AutoApproved() || s.Agencies[0] != "0001.000001" {
+	if s, ok := c.Source("egisso", now); !ok || s.Topics[0] != "egisso.notification-lists.v1" || !s.AutoApproved() || s.Agencies[0] != "0001.000001" {
 		t.Errorf("source of the feed: %+v", s)
 	}
 	if s, _ := c.Source("upload", now); s.AutoApproved() {

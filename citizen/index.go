@@ -91,17 +91,6 @@ func LookupIndex(ctx context.Context, db DB, digests []Digest) ([]Ref, error) {
 	return refs, nil
 }
 
-const purgeIndex = `DELETE FROM persons_index WHERE digest = ANY(@digests) AND ref_kind = @kind AND ref = @ref`
-
-// PurgeIndex removes what leads from the digests to one row, when that row is purged.
-func PurgeIndex(ctx context.Context, db DB, digests []Digest, ref Ref) error {
-	_, err := db.Exec(ctx, purgeIndex, pgx.NamedArgs{"digests": digestBytes(digests), "kind": ref.Kind, "ref": ref.ID})
-	if err != nil {
-		return fmt.Errorf("purge persons index: %w", err)
-	}
-	return nil
-}
-
 func digestBytes(digests []Digest) [][]byte {
 	b := make([][]byte, len(digests))
 	for i := range digests {

@@ -27,9 +27,6 @@ var (
 	ErrKeyLocked = errors.New("data key cannot be opened with this key set")
 )
 
-// DefaultOpenKeys is how many data keys a Keyring holds open where nothing else is wanted.
-const DefaultOpenKeys = 4096
-
 // Keyring hands out data keys and keyed digests. It keeps the data keys last used open, so that a provider is asked once for each;
 // one destroyed by another process stays usable here until it falls out. It is safe for concurrent use.
 type Keyring struct {
@@ -199,15 +196,4 @@ func (r *Keyring) PersonDigests(dst []Digest, p Person, phones ...Phone) ([]Dige
 		return dst, err
 	}
 	return dst, add(DigestNameBirth, p.NameBirth())
-}
-
-// IdentityDigest tells persons apart: equal for rows that speak of one person (Person.Identity). ok is false for a row that says
-// nothing of whom it is for.
-func (r *Keyring) IdentityDigest(p Person, phone Phone) (d Digest, ok bool, err error) {
-	kind, normalized := p.Identity(phone)
-	if kind == "" {
-		return d, false, nil
-	}
-	d, err = r.Digest(kind, normalized)
-	return d, err == nil, err
 }

@@ -2,52 +2,7 @@ package citizen
 
 import (
 	"regexp"
-	"strings"
 )
-
-// personalDigits is how many digits in a row of groups may belong to a person: a phone without its code has seven.
-const personalDigits = 7
-
-// hexCode is a command status or the like, at most 32 bits.
-var hexCode = regexp.MustCompile(`^0x[0-9A-Fa-f]{1,8}\b`)
-
-// MaskNumbers replaces in a text of somebody else's (a far side's reason, a header) every number of seven digits or more, grouped by
-// single blanks, dashes, dots or brackets or not at all, by "***". It keeps codes (hexadecimal ones too) and times readable and phones, SNILS and documents
-// out of what we store and log; a name in the text stays.
-func MaskNumbers(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		if code := hexCode.FindString(s[i:]); code != "" {
-			b.WriteString(code)
-			i += len(code)
-			continue
-		}
-		if s[i] < '0' || s[i] > '9' {
-			b.WriteByte(s[i])
-			i++
-			continue
-		}
-		end, digits, gap := i, 0, 0
-		for j := i; j < len(s) && gap < 3; j++ {
-			switch c := s[j]; {
-			case c >= '0' && c <= '9':
-				digits++
-				end, gap = j+1, 0
-			case c == ' ' || c == '-' || c == '.' || c == '(' || c == ')':
-				gap++
-			default:
-				gap = 3
-			}
-		}
-		if digits >= personalDigits {
-			b.WriteString("***")
-		} else {
-			b.WriteString(s[i:end])
-		}
-		i = end
-	}
-	return b.String()
-}
 
 // numberRun is what a phone or a SNILS may look like inside other text.
 var numberRun = regexp.MustCompile(`\+?\d[\d ()-]{8,16}\d`)

@@ -198,14 +198,6 @@ func (p Phone) Digits() string {
 	return strconv.FormatUint(^p.hidden, 10)
 }
 
-// National is the ten digits after +7. Empty when there is no number.
-func (p Phone) National() string {
-	if p.hidden == 0 {
-		return ""
-	}
-	return strconv.FormatUint(^p.hidden, 10)[1:]
-}
-
 // code is the ABC or DEF code, zero when there is no number.
 func (p Phone) code() uint64 {
 	if p.hidden == 0 {

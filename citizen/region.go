@@ -140,14 +140,6 @@ func subjectsBy(key func(*subject) string) map[string]*subject {
 	return m
 }
 
-// Title is the region's name in Russian, empty for an unknown code.
-func (r Region) Title() string {
-	if s := subjectByCode[string(r)]; s != nil {
-		return s.title
-	}
-	return ""
-}
-
 // Zones is where clocks of the region may stand; empty for an unknown code.
 func (r Region) Zones() Zones {
 	if s := subjectByCode[string(r)]; s != nil {
@@ -168,15 +160,6 @@ func (p Phone) Region() Region {
 		return ""
 	}
 	return subjects[i-1].code
-}
-
-// OKTMORegion finds the subject a code of ОК 033 belongs to: 2 to 11 digits, blanks between groups allowed, a leading zero lost to
-// a spreadsheet put back. Empty when there is none.
-func OKTMORegion(oktmo string) Region {
-	if s := oktmoSubject(oktmoDigits(oktmo)); s != nil {
-		return s.code
-	}
-	return ""
 }
 
 func oktmoSubject(digits string) *subject {

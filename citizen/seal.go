@@ -51,9 +51,6 @@ func (k *DataKey) Open(dst, sealed, aad []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// SealOverhead is how much longer a sealed blob is with this key.
-func (k *DataKey) SealOverhead() int { return k.aead.Overhead() }
-
 // Format writes the key's number whatever the verb.
 func (k *DataKey) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "data key %d", k.ID) }
 

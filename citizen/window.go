@@ -1,7 +1,6 @@
 package citizen
 
 import (
-	"errors"
 	"fmt"
 	"time"
 )
@@ -48,26 +47,6 @@ type Window struct {
 	// Days beat weekdays: holidays, shortened days, working Saturdays.
 	Days map[Date]Hours `json:"days,omitempty"`
 }
-
-// ErrWindow is a window that cannot be obeyed.
-var ErrWindow = errors.New("window: hours must be within one day, from before to")
-
-// Check says whether the window can be obeyed; open hours that cross midnight are two days' hours.
-func (w Window) Check() error {
-	for day, h := range w.Weekdays {
-		if !h.sane() {
-			return fmt.Errorf("%s: %w", time.Weekday(day), ErrWindow)
-		}
-	}
-	for day, h := range w.Days {
-		if !h.sane() {
-			return fmt.Errorf("%s: %w", day, ErrWindow)
-		}
-	}
-	return nil
-}
-
-func (h Hours) sane() bool { return h.From >= 0 && h.From <= h.To && h.To <= dayEnd }
 
 // horizon is how many days ahead a window is searched: longer than any row of holidays.
 const horizon = 60

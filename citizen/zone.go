@@ -1,7 +1,6 @@
 package citizen
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -80,20 +79,6 @@ func phoneZones(p Phone) Zones {
 		return "Asia/Yakutsk"
 	}
 	return p.Region().Zones()
-}
-
-// ParseZones reads zones joined by "+" in any order and gives the canonical set; names tzdata does not know are refused.
-func ParseZones(s string) (Zones, error) {
-	names := strings.Split(s, "+")
-	for _, name := range names {
-		if name == "" || name == "Local" {
-			return "", fmt.Errorf("time zones %q: empty or local name", s)
-		}
-		if _, err := time.LoadLocation(name); err != nil {
-			return "", fmt.Errorf("time zones %q: %w", s, err)
-		}
-	}
-	return joinZones(names), nil
 }
 
 func joinZones(names []string) Zones {

@@ -33,13 +33,9 @@ var zoneRows = map[string]string{
 func TestEverySubjectHasTheZoneOfTheTable(t *testing.T) {
 	t.Parallel()
 	for zones, codes := range zoneRows {
-		parsed, err := citizen.ParseZones(zones)
-		if err != nil || string(parsed) != zones {
-			t.Errorf("%s is not canonical: %s, %v", zones, parsed, err)
-		}
 		for _, code := range strings.Fields(codes) {
 			region := citizen.Region(code)
-			if region.Zones() != parsed || region.Title() == "" {
+			if string(region.Zones()) != zones || region.Title() == "" {
 				t.Errorf("%s %s: %s, want %s", code, region.Title(), region.Zones(), zones)
 			}
 		}
@@ -193,10 +189,7 @@ func TestRegionByTitleAsPeopleWriteIt(t *testing.T) {
 
 func TestZonesAreCanonical(t *testing.T) {
 	t.Parallel()
-	z, err := citizen.ParseZones("Asia/Yakutsk+Asia/Chita+Asia/Yakutsk")
-	if err != nil || z != "Asia/Chita+Asia/Yakutsk" {
-		t.Fatalf("%s %v", z, err)
-	}
+	const z = citizen.Zones("Asia/Chita+Asia/Yakutsk")
 	if u := citizen.Zones("Asia/Yakutsk").Union("Asia/Chita").Union(z); u != z {
 		t.Fatalf("union is %s", u)
 	}
@@ -208,7 +201,7 @@ func TestZonesAreCanonical(t *testing.T) {
 		t.Fatalf("locations %v", names)
 	}
 	for _, bad := range []string{"", "Local", "Mars/Phobos", "Asia/Chita+", "../etc/passwd"} {
-		if _, err := citizen.ParseZones(bad); err == nil || citizen.Zones(bad).Locations() != nil {
+		if citizen.Zones(bad).Locations() != nil {
 			t.Errorf("%q taken", bad)
 		}
 	}

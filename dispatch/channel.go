@@ -92,7 +92,7 @@ type Part struct {
 	Code      string       // the far side's own word
 }
 
-// Result is how one attempt ended. Code is the far side's own word ("0x00000058"); Err is for engineers and is only logged.
+// Result is how one attempt ended. Code is the far side's own word ("0x00000058").
 type Result struct {
 	Attempt *Attempt
 	Verdict Verdict
@@ -102,7 +102,6 @@ type Result struct {
 	At      time.Time // stamp taken directly before the write; zero if nothing was written
 	Parts   []Part    // of an accepted attempt: one per segment
 	Late    bool      // of an attempt that was uncertain: the response came after all. Only VerdictAccepted
-	Err     error
 }
 
 // Receipt is what the far side says of a message it accepted earlier.

@@ -37,8 +37,8 @@ const (
 	StopList      StopScope = "list" // target is the list's number
 )
 
-// StopScopes lists the scopes of the contract.
-func StopScopes() []StopScope {
+// stopScopes lists the scopes of the contract.
+func stopScopes() []StopScope {
 	return []StopScope{StopAll, StopAgency, StopChannel, StopPool, StopLink, StopTemplate, StopLifeEvent, StopList}
 }
 

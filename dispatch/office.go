@@ -47,7 +47,7 @@ var ErrNotThere = errors.New("not there")
 
 // SetStop holds something back; in force everywhere within two seconds after it returns.
 func (o *Office) SetStop(ctx context.Context, p journal.Principal, scope StopScope, target, reason string) (id int64, err error) {
-	if !slices.Contains(StopScopes(), scope) || (scope == StopAll) != (target == "") {
+	if !slices.Contains(stopScopes(), scope) || (scope == StopAll) != (target == "") {
 		return 0, ErrStop
 	}
 	err = postgres.InTx(ctx, o.DB, func(tx pgx.Tx) error {

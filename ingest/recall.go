@@ -27,10 +27,8 @@ type Recall struct {
 	OccurredAt  time.Time
 }
 
-// RecallReasons are the contract's.
-func RecallReasons() []string {
-	return []string{"termination", "correction", "death", "duplicate", "recalled"}
-}
+// recallReasons are the contract's.
+var recallReasons = []string{"termination", "correction", "death", "duplicate", "recalled"}
 
 // ErrRecall refuses a cancel that names nothing, or both.
 var ErrRecall = &Fault{FaultInvalid, "bad_cancel", "Укажите в отмене либо all: true, либо от 1 до 1000 external_ids, и причину из договора."}
@@ -72,7 +70,7 @@ func checkRecall(r *Recall) error {
 	if !mayLoad(r.Principal) {
 		return ErrForbidden
 	}
-	if r.All != (len(r.ExternalIDs) == 0) || r.All && r.ListID == uuid.Nil || len(r.ExternalIDs) > PartRows || !slices.Contains(RecallReasons(), r.Reason) {
+	if r.All != (len(r.ExternalIDs) == 0) || r.All && r.ListID == uuid.Nil || len(r.ExternalIDs) > PartRows || !slices.Contains(recallReasons, r.Reason) {
 		return ErrRecall
 	}
 	for _, id := range r.ExternalIDs {
@@ -227,7 +225,7 @@ func (s *Service) recallChecked(ctx context.Context, tx pgx.Tx, l *List) (all bo
 	if all {
 		return true, s.end(ctx, tx, p, l, Cancelling, journal.ListCancelled, recallTitle)
 	}
-	for _, reason := range RecallReasons() {
+	for _, reason := range recallReasons {
 		if ids := byReason[reason]; len(ids) > 0 {
 			if err := s.recallRows(ctx, tx, p, l, reason, ids); err != nil {
 				return false, err

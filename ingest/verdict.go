@@ -117,9 +117,6 @@ var ruleTable = [...]Rule{
 	{RuleNoLink, TypeError, "Отправить по этому каналу сейчас нечем. Укажите другой канал или обратитесь к дежурному инженеру."},
 }
 
-// Rules lists the table of verdicts, by code.
-func Rules() []Rule { return append([]Rule(nil), ruleTable[:]...) }
-
 // RuleOf finds a line of the table.
 func RuleOf(code RuleCode) (Rule, bool) {
 	for _, r := range ruleTable {

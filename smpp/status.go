@@ -85,9 +85,6 @@ const (
 	Withheld Verdict = "withheld"
 )
 
-// MaxQueueFull is how many times a TemporaryTail segment is worth sending again.
-const MaxQueueFull = 5
-
 // Reason says why, in one word from the list below.
 type Reason string
 

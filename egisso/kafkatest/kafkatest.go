@@ -83,10 +83,9 @@ func (b *Broker) or(t testing.TB, err error) *Broker {
 
 var shared = sync.OnceValues(launch)
 
-// Addr is host:port of the plaintext listener, SecureAddr of the one with TLS and SCRAM-SHA-512, whose certificate CA has signed.
+// Addr is host:port of the plaintext listener, SecureAddr of the one with TLS and SCRAM-SHA-512.
 func (b *Broker) Addr() string       { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.plain)) }
 func (b *Broker) SecureAddr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.secure)) }
-func (b *Broker) CA() []byte         { return slices.Clone(b.ca) }
 
 // TLS is what a client of SecureAddr needs.
 func (b *Broker) TLS() *tls.Config {

@@ -24,7 +24,6 @@ const (
 // Severity of a finding: an error keeps a template from being used, a warning is advice.
 type Severity string
 
-// The severities.
 const (
 	SeverityError   Severity = "error"
 	SeverityWarning Severity = "warning"

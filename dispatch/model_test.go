@@ -164,7 +164,6 @@ func TestRandomResultsAndReceiptsEndAsTheModelSays(t *testing.T) {
 	}
 }
 
-// end is how a notification ended.
 type end struct {
 	state             State
 	sequence, attempt int

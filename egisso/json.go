@@ -58,7 +58,6 @@ type jsonReader struct {
 	fault  *Problem
 }
 
-// readJSON reads a whole JSON text.
 func readJSON(in []byte) (jsonValue, *Problem) {
 	if !utf8.Valid(in) {
 		return jsonValue{}, problem(CodeUTF8, "", "Сообщение не в UTF-8. Сохраните его в UTF-8 и отправьте ещё раз.")

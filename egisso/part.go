@@ -151,7 +151,6 @@ func (d *decoder) strings(v *jsonValue, field string, most, max int) []string {
 	return out
 }
 
-// integer reads a whole number.
 func (d *decoder) integer(v *jsonValue, field string) int {
 	f := v.float()
 	if v.kind != jsonNumber || f != math.Trunc(f) || math.Abs(f) > 1<<31 {

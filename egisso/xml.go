@@ -114,7 +114,6 @@ type xmlReader struct {
 	kind     string // by the first namespace that names a message
 }
 
-// readXML reads a whole document.
 func readXML(in []byte) (root *element, kind string, fault *Problem) {
 	const what = "Это не XML или он повреждён: %s. Исправьте выгрузку."
 	switch {

@@ -108,7 +108,6 @@ func (b *bookWriter) frame() {
 	b.part("xl/styles.xml", stylesXML)
 }
 
-// part writes a whole part.
 func (b *bookWriter) part(name, content string) {
 	if b.err != nil {
 		return
@@ -173,7 +172,6 @@ func (b *bookWriter) text(s string) {
 	}
 }
 
-// line writes the next row.
 func (b *bookWriter) line(style int, cells ...string) { b.rowAt(b.above+b.row+1, style, cells) }
 
 // rowAt writes a row under a number of its own, which must be above the last one's; on a sheet that goes on with another it is counted

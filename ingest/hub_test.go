@@ -148,7 +148,6 @@ func (h *hub) approve(l *List) *List {
 	return l
 }
 
-// number reads one number.
 func (h *hub) number(sql string, args ...any) (n int64) {
 	h.t.Helper()
 	if err := h.db.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {

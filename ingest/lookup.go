@@ -12,12 +12,12 @@ import (
 )
 
 // Find reads a list without its counts; one that the principal may not see is ErrNotFound.
-func Find(ctx context.Context, db querier, p journal.Principal, id uuid.UUID) (*List, error) {
+func Find(ctx context.Context, db journal.Querier, p journal.Principal, id uuid.UUID) (*List, error) {
 	return find(ctx, db, p, id, false)
 }
 
 // ByNumber reads lists without their counts, those that the principal may see.
-func ByNumber(ctx context.Context, db querier, p journal.Principal, nos []int64) (map[int64]*List, error) {
+func ByNumber(ctx context.Context, db journal.Querier, p journal.Principal, nos []int64) (map[int64]*List, error) {
 	lists := make(map[int64]*List, len(nos))
 	if len(nos) == 0 {
 		return lists, nil
@@ -43,7 +43,7 @@ const faultsSQL = `SELECT list_no, row_no, rule_code FROM rejections
 
 // FaultsOf says by which rules rows were rejected. A rejected row goes by its list and the number its sender gave it, as the persons
 // index has it (citizen.RefRejection).
-func FaultsOf(ctx context.Context, db querier, rejected []dispatch.NotificationID) (map[dispatch.NotificationID][]RuleCode, error) {
+func FaultsOf(ctx context.Context, db journal.Querier, rejected []dispatch.NotificationID) (map[dispatch.NotificationID][]RuleCode, error) {
 	if len(rejected) == 0 {
 		return nil, nil
 	}

@@ -203,14 +203,10 @@ func scanList(row pgx.CollectableRow) (*List, error) {
 	return &l, nil
 }
 
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
 const getListSQL = `SELECT ` + listColumns + ` FROM lists WHERE id = @id AND (@agency = '' OR agency = @agency)`
 
 // find reads a list that the principal may see; another agency's does not exist.
-func find(ctx context.Context, db querier, p journal.Principal, id uuid.UUID, forUpdate bool) (*List, error) {
+func find(ctx context.Context, db journal.Querier, p journal.Principal, id uuid.UUID, forUpdate bool) (*List, error) {
 	sql := getListSQL
 	if forUpdate {
 		sql += ` FOR NO KEY UPDATE`

@@ -127,7 +127,6 @@ func TestPlainRowsAgreeWithExcelize(t *testing.T) {
 	}
 }
 
-// parts takes a workbook apart.
 func parts(t testing.TB, file []byte) map[string]string {
 	t.Helper()
 	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))

@@ -107,7 +107,6 @@ func (w *window) takeLate(seq uint32) (slot, bool) {
 	return s, ok
 }
 
-// clear empties the window.
 func (w *window) clear(each func(slot)) {
 	for i := range w.slots {
 		if s := w.slots[i]; s.msg != nil {

@@ -182,7 +182,6 @@ func listOf(phones []string) string {
 	return text.String()
 }
 
-// checked lists have their verdicts.
 func checked(l openapi.List) bool {
 	return l.State != string(ingest.Receiving) && l.State != string(ingest.Checking)
 }

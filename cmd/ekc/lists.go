@@ -116,7 +116,6 @@ func (c *apiClient) submitFile(ctx context.Context, method, path, name string, f
 	return c.upload(ctx, method, path, filepath.Base(name), file, fields)
 }
 
-// submit uploads a new list.
 func (c *apiClient) submit(ctx context.Context, name string, file io.Reader, fields map[string]string) (openapi.ListRef, error) {
 	return c.upload(ctx, "POST", "/v1/lists", name, file, fields)
 }

@@ -69,7 +69,6 @@ func New(c Config) *Service {
 	return &Service{cfg: c, client: newClient(c.Networks), metrics: newMetrics(c.Metrics)}
 }
 
-// Refusals.
 var (
 	errURL      = &ingest.Fault{Kind: ingest.FaultInvalid, Code: "webhook_url", Detail: "Адрес не подходит. Нужен https без имени пользователя и без #, до 500 знаков."}
 	errAgency   = &ingest.Fault{Kind: ingest.FaultInvalid, Code: "webhook_agency", Detail: "Укажите ведомство, о списках которого сообщать."}

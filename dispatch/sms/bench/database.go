@@ -61,7 +61,6 @@ func newBench(ctx context.Context, s settings, out io.Writer) (_ *bench, err err
 	return b, err
 }
 
-// database makes an empty migrated database.
 func (b *bench) database(ctx context.Context, name string) error {
 	_, err := b.server.Admin.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, b.template))
 	if err != nil {

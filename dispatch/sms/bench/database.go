@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"ekc/citizen"
 	"ekc/postgres"
 	"ekc/postgres/measure"
@@ -110,6 +112,40 @@ func (b *bench) limit(ctx context.Context, rows, batch, bytesEach int) (perSecon
 	}
 	perSecond = float64(rows/batch*batch) / time.Since(began).Seconds()
 	_, err = b.server.Admin.Exec(ctx, `DROP TABLE bare`)
+	return perSecond, err
+}
+
+// heapRow is the width of a row of limitHeap, and of performance.md's COPY into a bare heap.
+const heapRow = 300
+
+// limitHeap is what a client can do at best that only stores the rows of a list: pgx copies eleven columns of 300 octets together into an
+// unlogged table without an index.
+func (b *bench) limitHeap(ctx context.Context, rows, batch int) (perSecond float64, err error) {
+	_, err = b.server.Admin.Exec(ctx, `CREATE UNLOGGED TABLE heap (id bigint NOT NULL, list_no bigint NOT NULL, row_no integer NOT NULL, part integer NOT NULL,
+		run integer NOT NULL, segments smallint NOT NULL, tries smallint NOT NULL, due_at timestamptz NOT NULL, valid_until timestamptz NOT NULL,
+		external_id text NOT NULL, sealed bytea NOT NULL)`)
+	if err != nil {
+		return 0, err
+	}
+	columns := []string{"id", "list_no", "row_no", "part", "run", "segments", "tries", "due_at", "valid_until", "external_id", "sealed"}
+	const fixed = 8 + 8 + 4 + 4 + 4 + 2 + 2 + 8 + 8 + 8 // all but sealed
+	sealed, at := bytes.Repeat([]byte{1}, heapRow-fixed), time.Now()
+	began := time.Now()
+	for i := 0; i < rows; i += batch {
+		next := i
+		_, err := b.server.Admin.CopyFrom(ctx, pgx.Identifier{"heap"}, columns, pgx.CopyFromFunc(func() ([]any, error) {
+			if next == min(i+batch, rows) {
+				return nil, nil
+			}
+			next++
+			return []any{int64(next), int64(1), int32(next), int32(1 + next/1000), int32(1), int16(1), int16(0), at, at, fmt.Sprintf("%08d", next), sealed}, nil
+		}))
+		if err != nil {
+			return 0, err
+		}
+	}
+	perSecond = float64(rows) / time.Since(began).Seconds()
+	_, err = b.server.Admin.Exec(ctx, `DROP TABLE heap`)
 	return perSecond, err
 }
 

@@ -22,11 +22,15 @@ type sample struct {
 	rss     int     // bytes at the end
 }
 
+// everyDigest is what a row of a list has in the persons index: phone, SNILS, name with birth date, what makes two rows the same.
+const everyDigest = 4
+
 // round is one interleaved round. All rates but Kannel's run until the last receipt is answered, its delay included.
 type round struct {
-	goSMPP, link, kannel    sample
-	admission, sent         sample // of the hub: list to database; database to receipts committed
-	limitCopy, limitCommits float64
+	goSMPP, link, kannel               sample
+	admission, sent                    sample // of the hub: list to database; database to receipts committed
+	everyDigest                        sample // admission of rows with all that a person may be found by
+	limitHeap, limitCopy, limitCommits float64
 }
 
 // interleave measures everything once a round, so that a neighbour's load falls on all alike.
@@ -41,6 +45,9 @@ func (b *bench) interleave(ctx context.Context) error {
 			return err
 		}
 		if err := b.hubRound(ctx, i, &r); err != nil {
+			return err
+		}
+		if r.limitHeap, err = b.limitHeap(ctx, b.rows, min(slice, b.rows)); err != nil {
 			return err
 		}
 		if r.limitCopy, err = b.limit(ctx, b.rows, min(slice, b.rows), limitSealed); err != nil {
@@ -178,6 +185,11 @@ func (b *bench) hubRound(ctx context.Context, no int, r *round) error {
 		return err
 	}
 	profile("profiled", "dispatch")
+	const second = 2
+	r.everyDigest, err = b.stretch(ctx, hub, b.rows, order{Op: "admit", List: second, Agency: "0001.000001", Lane: dispatch.LaneBulk, N: b.rows, Digests: everyDigest})
+	if err != nil {
+		return err
+	}
 	a, err := smsc.do(order{Op: "counts"})
 	if err == nil && (a.SMSC.Accepted != b.rows || a.SMSC.Doubles > 0) {
 		err = fmt.Errorf("the SMS centre has %d messages of %d and %d doubles", a.SMSC.Accepted, b.rows, a.SMSC.Doubles)

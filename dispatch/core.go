@@ -176,6 +176,7 @@ func (c *Core) newDesk(ctx context.Context, p Pool, hold *holding, log *slog.Log
 		budget: budget{most: most, singles: max(1, most/4)},
 		runs:   map[int32]*run{}, inHand: map[NotificationID]*claimed{}, gone: map[NotificationID]struct{}{}, phones: map[citizen.Digest]touch{}}
 	d.control = &control{db: c.DB, busy: d.busyRuns}
+	d.lately = &lately{read: map[int16]int64{}}
 	known := &shared{refs: newRefs(), busy: busy{by: map[NotificationID]*writing{}}}
 	d.rec = newRecorder(d, known, func() bool { return d.started.Load() > 0 })
 	d.heard = newRecorder(d, known, func() bool { return true })

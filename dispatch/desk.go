@@ -45,6 +45,7 @@ type desk struct {
 	rec      *recorder // of results and decisions
 	heard    *recorder // of receipts
 	ch       Channel
+	lately   *lately // nil: every phone is looked for
 	budget   budget
 
 	draining atomic.Bool

@@ -274,6 +274,9 @@ func (c *Core) partitions(ctx context.Context) error {
 		if err := c.sweepMatched(ctx); err != nil && ctx.Err() == nil {
 			c.Log.Warn("old receipts could not be swept", slog.Any("err", err))
 		}
+		if err := c.sweepContacts(ctx); err != nil && ctx.Err() == nil {
+			c.Log.Warn("old contacts could not be swept", slog.Any("err", err))
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -297,6 +300,23 @@ func (c *Core) sweepMatched(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// A pool that a process of the version before held, and nobody holds any more, is known from now on. Should it be taken meanwhile, its fence
+// is another one.
+const knowIdleSQL = `
+UPDATE pools p SET contacts_fence = was.fence, contacts_since = clock_timestamp()
+FROM pools was
+WHERE was.no = p.no AND was.fence = p.fence AND p.contacts_fence <> was.fence
+	AND NOT EXISTS (SELECT FROM pool_holders h WHERE h.pool = p.no AND h.renewed_at > clock_timestamp() - interval '1 hour')`
+
+// sweepContacts removes the contacts that no cap looks back to any more.
+func (c *Core) sweepContacts(ctx context.Context) error {
+	if _, err := c.DB.Exec(ctx, `DELETE FROM pool_contacts WHERE at < $1`, c.Now().Add(-contactsLast)); err != nil {
+		return err
+	}
+	_, err := c.DB.Exec(ctx, knowIdleSQL)
+	return err
 }
 
 func (c *Core) makePartitions(ctx context.Context) error {

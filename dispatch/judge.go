@@ -297,8 +297,9 @@ const onTheirWayFor = time.Minute
 // held is the due time of a row that waits for a person; no claim reaches it.
 var held = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// OFFSET 0 keeps the order of the joins, from each phone to its rows to their attempts: planned while the day's attempts are few, the
-// statement would else begin with all of them, and go on doing so when they are millions.
+// What is a contact here is written down by writing.contacted. OFFSET 0 keeps the order of the joins, from each phone to its rows to their
+// attempts: planned while the day's attempts are few, the statement would else begin with all of them, and go on doing so when they are
+// millions.
 const contactsSQL = `
 SELECT u.digest, count(DISTINCT (a.notification, a.no)), max(a.at), min(a.at)
 FROM unnest($1::bytea[], $4::bigint[]) AS u(digest, fresh)
@@ -323,27 +324,46 @@ func (d *desk) facts(ctx context.Context, digests [][]byte, fresh, tried []int64
 		})
 		return err
 	})
-	b.Queue(contactsSQL, digests, d.channelLinks(), d.now(), fresh).Query(func(rows pgx.Rows) error {
-		var digest []byte
-		var c contacts
-		_, err := pgx.ForEachRow(rows, []any{&digest, &c.n, &c.last, &c.first}, func() error {
-			f.contacts[citizen.Digest(digest)] = c
-			return nil
-		})
-		return err
-	})
+	complete := false
+	if d.lately != nil {
+		d.lately.queue(&b, d.channel, d.now(), &complete)
+	}
 	if err := d.hot.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("look up people: %w", err)
 	}
-	if len(tried) == 0 {
-		return f, nil
+	if complete {
+		digests, fresh = d.lately.among(digests, fresh)
 	}
-	var err error
+	err := d.loadContacts(ctx, f, digests, fresh)
+	if err != nil || len(tried) == 0 {
+		return f, err
+	}
 	if f.standing, err = loadStanding(ctx, d.hot, tried); err != nil {
 		return nil, err
 	}
 	f.orphans, err = d.loadOrphans(ctx, tried)
 	return f, err
+}
+
+// loadContacts counts the contacts of phones within the last day, by any pool of the channel.
+func (d *desk) loadContacts(ctx context.Context, f *facts, digests [][]byte, fresh []int64) error {
+	if len(digests) == 0 {
+		return nil
+	}
+	rows, err := d.hot.Query(ctx, contactsSQL, digests, d.channelLinks(), d.now(), fresh)
+	if err != nil {
+		return fmt.Errorf("look up contacts: %w", err)
+	}
+	var digest []byte
+	var c contacts
+	_, err = pgx.ForEachRow(rows, []any{&digest, &c.n, &c.last, &c.first}, func() error {
+		f.contacts[citizen.Digest(digest)] = c
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("look up contacts: %w", err)
+	}
+	return nil
 }
 
 const orphansSQL = `

@@ -306,6 +306,7 @@ func (w *writing) result(ctx context.Context, tx pgx.Tx, res *Result) error {
 	}
 	switch res.Verdict {
 	case VerdictAccepted, VerdictDelivered:
+		w.contacted(a)
 		add(Accepted, true)
 		parts := res.Parts
 		if len(parts) == 0 {
@@ -340,6 +341,7 @@ func (w *writing) result(ctx context.Context, tx pgx.Tx, res *Result) error {
 			return w.last(ctx, tx, r, c.id, a.No, link, st, res.Reason, res.Code)
 		}
 	case VerdictUncertain:
+		w.contacted(a)
 		add(Uncertain, true)
 		row.state = AttemptUncertain
 		w.attempts = append(w.attempts, row)
@@ -382,6 +384,7 @@ func (w *writing) late(ctx context.Context, tx pgx.Tx, res *Result) error {
 	if st.state != Uncertain {
 		return nil // decided meanwhile
 	}
+	w.contacted(a)
 	st.state, st.sequence = Accepted, st.sequence+1
 	w.standing[id] = st
 	e := w.entry(journal.Entry{Kind: journal.Attempt, At: res.At, Agency: r.agency, ListNo: r.listNo, Notification: int64(id),

@@ -84,6 +84,12 @@ func EnsurePool(ctx context.Context, db *pgxpool.Pool, name, channel string, lin
 	})
 }
 
+// Contacts of the pool are known without a gap while every fence was raised by who writes them down (lately).
+const raiseFenceSQL = `
+UPDATE pools SET fence = fence + 1, contacts_fence = fence + 1,
+	contacts_since = CASE WHEN contacts_fence = fence THEN contacts_since ELSE clock_timestamp() END
+WHERE no = $1 RETURNING fence`
+
 // take tries once to become the pool's holder. It returns nil without an error while another process holds it.
 func take(ctx context.Context, db *pgxpool.Pool, name, process string) (*holding, error) {
 	h := &holding{name: name, process: process}
@@ -102,7 +108,7 @@ func take(ctx context.Context, db *pgxpool.Pool, name, process string) (*holding
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, poolLock(h.pool)); err != nil {
 			return fmt.Errorf("lock pool %s: %w", name, err)
 		}
-		if err := tx.QueryRow(ctx, `UPDATE pools SET fence = fence + 1 WHERE no = $1 RETURNING fence`, h.pool).Scan(&h.fence); err != nil {
+		if err := tx.QueryRow(ctx, raiseFenceSQL, h.pool).Scan(&h.fence); err != nil {
 			return fmt.Errorf("raise fence of %s: %w", name, err)
 		}
 		tag, err := tx.Exec(ctx, `INSERT INTO pool_holders AS h (pool, process, fence, renewed_at) VALUES ($1, $2, $3, clock_timestamp())

@@ -37,6 +37,7 @@ type writing struct {
 	uncertain []uncertainRow
 	moved     []outRow // uncertain rows that wait elsewhere in the outbox now
 	proven    []int64  // ended by what the far side said: no longer matched with receipts
+	contacts  []byte   // for pool_contacts
 	parts     map[NotificationID][]AttemptState
 	orphans   []*pendingReceipt
 	adopted   []adoption
@@ -257,6 +258,9 @@ func (w *writing) carryOut(ctx context.Context, tx pgx.Tx) error {
 	}
 	if len(w.proven) > 0 {
 		b.Queue(`DELETE FROM uncertain WHERE notification = ANY($1)`, w.proven)
+	}
+	if len(w.contacts) > 0 {
+		b.Queue(`INSERT INTO pool_contacts (pool, at, phones) VALUES ($1, $2, $3)`, w.d.hold.pool, w.now, w.contacts)
 	}
 	var over []int64
 	for bt, n := range w.batches {

@@ -158,11 +158,14 @@ func (d *desk) holdLocked(r *run, now time.Time, err error) {
 type opener struct {
 	*desk
 	made    []Attempt // the attempts; never grown, since they are pointed at
+	judged  time.Time
 	plain   []byte
 	content Content
 }
 
-func (d *desk) opener(rows int) *opener { return &opener{desk: d, made: make([]Attempt, 0, rows)} }
+func (d *desk) opener(rows int) *opener {
+	return &opener{desk: d, made: make([]Attempt, 0, rows), judged: d.now()}
+}
 
 // open unseals one of the rows. A nil attempt means that it cannot be read by anybody.
 func (o *opener) open(ctx context.Context, r *run, c *claimed) (*Attempt, error) {
@@ -188,7 +191,7 @@ func (o *opener) open(ctx context.Context, r *run, c *claimed) (*Attempt, error)
 		return nil, fmt.Errorf("digest: %w", err)
 	}
 	o.made = append(o.made, Attempt{ID: c.id, No: c.tries + 1, Agency: r.agency, Sender: r.sender, To: to, Text: o.content.Text, Single: r.lane == LaneSingle,
-		run: r, row: c, digest: digests[0], older: digests[1:], judged: o.now(),
+		run: r, row: c, digest: digests[0], older: digests[1:], judged: o.judged,
 		commitment: citizen.Commitment([]byte(o.content.Text), o.content.Salt)})
 	return &o.made[len(o.made)-1], nil
 }

@@ -152,14 +152,24 @@ func (w *writing) happened(ctx context.Context, d *desk) (done, known bool) {
 func (w *writing) count(all work, took time.Duration) {
 	m, name := w.d.metrics, w.d.name
 	m.Record.Observe(took.Seconds())
+	var verdicts [VerdictWithheld + 1]int
 	for i := range all.results {
-		m.Results.WithLabelValues(name, all.results[i].Verdict.String()).Inc()
+		verdicts[all.results[i].Verdict]++
+	}
+	for v, n := range verdicts {
+		if n > 0 {
+			m.Results.WithLabelValues(name, Verdict(v).String()).Add(float64(n))
+		}
 	}
 	orphans := len(w.orphans)
 	m.Receipts.WithLabelValues(name, "orphan").Add(float64(orphans))
 	m.Receipts.WithLabelValues(name, "settled").Add(float64(len(w.stored) - orphans))
+	ends := map[State]int{}
 	for i := range w.ends {
-		m.Ends.WithLabelValues(w.d.channel, w.ends[i].state.String()).Inc()
+		ends[w.ends[i].state]++
+	}
+	for state, n := range ends {
+		m.Ends.WithLabelValues(w.d.channel, state.String()).Add(float64(n))
 	}
 	w.d.mu.Lock()
 	m.Unrecorded.WithLabelValues(name).Set(float64(len(w.d.inHand)))

@@ -112,7 +112,7 @@ var receiptKeys = [...]string{"id", "submit date", "sub", "dlvrd", "done date", 
 func parseReceiptText(s string) receiptFields {
 	var f receiptFields
 	for s != "" {
-		if strings.ContainsRune(" ,;\t\r\n", rune(s[0])) {
+		if separates(s[0]) {
 			s = s[1:]
 			continue
 		}
@@ -146,9 +146,15 @@ func parseReceiptText(s string) receiptFields {
 	return f
 }
 
+func separates(c byte) bool {
+	return c == ' ' || c == ',' || c == ';' || c == '\t' || c == '\r' || c == '\n'
+}
+
 func cutReceiptValue(s string) (value, rest string) {
-	if i := strings.IndexAny(s, " ,;\t\r\n"); i >= 0 {
-		return s[:i], s[i:]
+	for i := range len(s) {
+		if separates(s[i]) {
+			return s[:i], s[i:]
+		}
 	}
 	return s, ""
 }

@@ -17,6 +17,7 @@ import (
 const (
 	blockSize = 1 << 20 // the increment of journal_entry_ids
 	maxRow    = 256     // entries in a journal row
+	rowFull   = 7800    // bytes, after which a row takes no more: with one more and its columns it still fits a page of the database
 	// maxSpread is how far the times inside a row lie from its column at: a search by time may trust the column that far.
 	maxSpread = time.Minute
 )
@@ -170,7 +171,7 @@ func (p *packing) add(e *Entry, g int32) error {
 	if n := len(p.rows); n > 0 {
 		row = &p.rows[n-1]
 	}
-	if row == nil || row.key != g || row.count == maxRow || e.At.Sub(row.at).Abs() > maxSpread {
+	if row == nil || row.key != g || row.count == maxRow || row.end-row.begin >= rowFull || e.At.Sub(row.at).Abs() > maxSpread {
 		at := time.UnixMicro(e.At.UnixMicro())
 		p.rows = append(p.rows, packedRow{key: g, at: at, begin: len(p.bytes), end: len(p.bytes)})
 		row = &p.rows[len(p.rows)-1]

@@ -96,8 +96,8 @@ func TestAppendNumbersInTheOrderOfTheCaller(t *testing.T) {
 	if n := count(t, pool, `SELECT count(*) FROM unplaced`); n != 1 {
 		t.Errorf("%d rows of unplaced for one call", n)
 	}
-	if n := count(t, pool, `SELECT count(*) FROM journal`); n != 5 {
-		t.Errorf("%d rows, want 5: outcomes and attempts of two lists, and one act", n)
+	if n := count(t, pool, `SELECT count(*) FROM journal`); n != 7 {
+		t.Errorf("%d rows, want 7: a page or two of outcomes and attempts of two lists, and one act", n)
 	}
 	mustPlace(t, pool)
 	found, err := ByIDs(t.Context(), pool, auditor, ids)
@@ -118,7 +118,10 @@ func TestAppendNumbersInTheOrderOfTheCaller(t *testing.T) {
 func TestAppendSplitsRows(t *testing.T) {
 	t.Parallel()
 	pool, w := postgrestest.New(t), NewWriter()
-	entries := attempts(1, 2*maxRow+1)
+	var entries []Entry
+	for range 2*maxRow + 1 {
+		entries = append(entries, Entry{Kind: Attempt, At: noon, ListNo: 1})
+	}
 	late := attempt(2, 0)
 	late.At = late.At.Add(maxSpread + time.Microsecond)
 	mustAppend(t, pool, w, append(entries, attempt(2, 1), late)...)
@@ -127,6 +130,13 @@ func TestAppendSplitsRows(t *testing.T) {
 	}
 	if n := count(t, pool, `SELECT count(*) FROM journal WHERE list_no = 2`); n != 2 {
 		t.Errorf("%d rows: a search by time would miss entries far from their row", n)
+	}
+	mustAppend(t, pool, w, attempts(3, 2*maxRow)...)
+	if n := count(t, pool, `SELECT count(*) FROM journal WHERE list_no = 3`); n < 3 || n > 2*maxRow/50 {
+		t.Errorf("%d rows for %d entries", n, 2*maxRow)
+	}
+	if n := count(t, pool, `SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE oid = 'journal'::regclass`); n != 0 {
+		t.Errorf("a row does not fit a page: %d bytes are kept beside the table", n)
 	}
 	var lists []Entry
 	for i := range 200 {
@@ -140,7 +150,7 @@ func TestAppendSplitsRows(t *testing.T) {
 		t.Errorf("%d rows lost their list", n)
 	}
 	mustPlace(t, pool)
-	mustVerify(t, pool, int64(len(entries)+2+len(lists)))
+	mustVerify(t, pool, int64(len(entries)+2+2*maxRow+len(lists)))
 }
 
 func TestRefusedEntryLeavesTheTransactionUsable(t *testing.T) {

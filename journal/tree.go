@@ -24,18 +24,27 @@ func leafHash(entry []byte) []byte {
 }
 
 func nodeHash(left, right []byte) []byte {
-	var b [1 + 2*sha256.Size]byte
-	sum := sha256.Sum256(append(append(append(b[:0], rfc6962.RFC6962NodeHashPrefix), left...), right...))
+	sum := sumNode(left, right)
 	return sum[:]
 }
 
-// rootOf returns the RFC 6962 §2.1 hash over the leaves.
+func sumNode(left, right []byte) [sha256.Size]byte {
+	var b [1 + 2*sha256.Size]byte
+	return sha256.Sum256(append(append(append(b[:0], rfc6962.RFC6962NodeHashPrefix), left...), right...))
+}
+
+// rootOf returns the RFC 6962 §2.1 hash over the leaves of a full block: of as many as a power of two, level by level.
 func rootOf(leaves [][]byte) []byte {
-	r := tree.NewEmptyRange(0)
-	for _, h := range leaves {
-		_ = r.Append(h, nil) // fails only for an end before the beginning
+	level := make([][sha256.Size]byte, len(leaves)/2)
+	for i := range level {
+		level[i] = sumNode(leaves[2*i], leaves[2*i+1])
 	}
-	return rootHash(r)
+	for ; len(level) > 1; level = level[:len(level)/2] {
+		for i := range len(level) / 2 {
+			level[i] = sumNode(level[2*i][:], level[2*i+1][:])
+		}
+	}
+	return level[0][:]
 }
 
 func rootHash(r *compact.Range) []byte {

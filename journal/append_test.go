@@ -198,6 +198,60 @@ func TestBlockOfIDsUsedUp(t *testing.T) {
 	mustVerify(t, pool, 21)
 }
 
+// TestBlockOfIDsIsNotGivenTwiceAfterACrash kills the server under the transaction that has taken a block, whose holder goes on.
+func TestBlockOfIDsIsNotGivenTwiceAfterACrash(t *testing.T) {
+	t.Parallel()
+	srv := postgrestest.Durable(t)
+	open := func() *pgxpool.Pool {
+		pool, err := postgres.Open(t.Context(), postgres.Config{URL: srv.URL(), MaxConns: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		return pool
+	}
+	// The WAL writer would put on the disk within 200 ms what nobody has waited for.
+	if _, err := open().Exec(t.Context(), `ALTER SYSTEM SET wal_writer_delay = '10s'`); err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pool, w := open(), NewWriter()
+	// One block in 32 is written to the log, for all 32: here that of a transaction which nobody has waited for.
+	var taken []int64
+	err := postgres.InTx(t.Context(), pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `SELECT nextval('journal_entry_ids')`); err != nil {
+			return err
+		}
+		return postgres.InTx(t.Context(), pool, func(tx pgx.Tx) (err error) {
+			if taken, err = w.Append(t.Context(), tx, attempts(1, 3)); err != nil {
+				return err
+			}
+			return srv.Kill()
+		})
+	})
+	if err == nil || len(taken) != 3 {
+		t.Fatalf("ids %v were taken when the server was killed: %v", taken, err)
+	}
+	if err := srv.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pool = open()
+	var others []int64
+	for range 2 {
+		others = append(others, mustAppend(t, pool, NewWriter(), attempt(2, 1))...)
+	}
+	own := mustAppend(t, pool, w, attempts(3, 3)...)
+	for _, id := range others {
+		if id/blockSize == taken[0]/blockSize || id/blockSize == own[0]/blockSize {
+			t.Errorf("another process got id %d; taken before the crash: %v, used after it: %v", id, taken, own)
+		}
+	}
+	mustPlace(t, pool)
+	mustVerify(t, pool, 5)
+}
+
 func mustVerify(t testing.TB, pool *pgxpool.Pool, size int64) Report {
 	t.Helper()
 	report, err := Verify(t.Context(), pool, Checkpoint{})

@@ -91,7 +91,7 @@ func (c *Core) Run(ctx context.Context, pools []Pool) error {
 	for _, p := range pools {
 		g.Go(func() error { return c.runPool(ctx, p) })
 	}
-	g.Go(func() error { return c.partitions(ctx) })
+	g.Go(func() error { return c.sweep(ctx) })
 	return g.Wait()
 }
 
@@ -106,6 +106,10 @@ func (c *Core) runPool(ctx context.Context, p Pool) error {
 			if !registered {
 				if err := EnsurePool(ctx, c.DB, p.Name, p.Channel, p.Links); err != nil {
 					return err
+				}
+				// Before the first attempt: those that found no partition of their day keep it from being made.
+				if err := c.makePartitions(ctx); err != nil {
+					log.Warn("partitions could not be made", slog.Any("err", err))
 				}
 				registered = true
 			}

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -15,12 +14,11 @@ import (
 )
 
 const (
-	houseEvery   = 200 * time.Millisecond
-	strayEvery   = 15 * time.Second
-	strayAfter   = time.Minute
-	giveUpEvery  = time.Second
-	giveUpMost   = 1000
-	partitionDay = 24 * time.Hour
+	houseEvery  = 200 * time.Millisecond
+	strayEvery  = 15 * time.Second
+	strayAfter  = time.Minute
+	giveUpEvery = time.Second
+	giveUpMost  = 1000
 )
 
 // house does the holder's housekeeping: runs that have nothing due are put to sleep, and what was accepted and never confirmed is
@@ -264,13 +262,9 @@ func (w *writing) giveUp(ctx context.Context, tx pgx.Tx, all []giveUp) error {
 	return nil
 }
 
-// partitions keeps partitions ready ahead of time, once at the start and then every hour: a day of attempts, 4096 lists of
-// notifications. attempts has a default partition should this ever be late.
-func (c *Core) partitions(ctx context.Context) error {
+// sweep removes what is too old to be matched, once at the start and then every hour.
+func (c *Core) sweep(ctx context.Context) error {
 	for {
-		if err := c.makePartitions(ctx); err != nil && ctx.Err() == nil {
-			c.Log.Warn("partitions could not be made", slog.Any("err", err))
-		}
 		if err := c.sweepMatched(ctx); err != nil && ctx.Err() == nil {
 			c.Log.Warn("old receipts could not be swept", slog.Any("err", err))
 		}
@@ -317,40 +311,4 @@ func (c *Core) sweepContacts(ctx context.Context) error {
 	}
 	_, err := c.DB.Exec(ctx, knowIdleSQL)
 	return err
-}
-
-func (c *Core) makePartitions(ctx context.Context) error {
-	return postgres.InTx(ctx, c.DB, func(tx pgx.Tx) error {
-		// Whoever waits for the table behind a long reader holds up everybody: rather not now, there are days left.
-		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '1s'`); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, poolLock(-1)); err != nil {
-			return err
-		}
-		day := time.Now().UTC().Truncate(partitionDay)
-		for i := range 4 {
-			from := day.Add(time.Duration(i) * partitionDay)
-			_, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS attempts_%s PARTITION OF attempts FOR VALUES FROM ('%s') TO ('%s')`,
-				from.Format("20060102"), from.Format(time.RFC3339), from.Add(partitionDay).Format(time.RFC3339)))
-			if err != nil {
-				return fmt.Errorf("partition of attempts: %w", err)
-			}
-		}
-		var last *int64
-		if err := tx.QueryRow(ctx, `SELECT max(list_no) FROM runs`).Scan(&last); err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return err
-		}
-		if last == nil {
-			return nil
-		}
-		const lists = 4096
-		next := (*last/lists + 1)
-		from, to := int64(MakeID(next*lists, 0)), int64(MakeID((next+1)*lists, 0))
-		_, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS notifications_%d PARTITION OF notifications FOR VALUES FROM (%d) TO (%d)`, next, from, to))
-		if err != nil {
-			return fmt.Errorf("partition of notifications: %w", err)
-		}
-		return nil
-	})
 }

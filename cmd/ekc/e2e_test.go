@@ -342,3 +342,16 @@ func TestServeWaitsForTheDatabaseAndSaysSo(t *testing.T) {
 	}
 	w.awaitReady()
 }
+
+// TestAProcessThatOnlyAdmitsHasPartitionsMade: lists come while nobody sends.
+func TestAProcessThatOnlyAdmitsHasPartitionsMade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, postgrestest.NewURL(t))
+	w.start(slog.New(slog.DiscardHandler), func(h *hub) { h.roles = roles{api: true} })
+	w.awaitReady()
+	w.open()
+	await(t, "the partition of lists to come is there", func() (there bool) {
+		must(t, w.db.QueryRow(t.Context(), `SELECT to_regclass('notifications_4') IS NOT NULL`).Scan(&there))
+		return there
+	})
+}

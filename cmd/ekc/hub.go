@@ -151,6 +151,7 @@ func (h *hub) work(ctx context.Context, server *openapi.Server, listener net.Lis
 	supports.Go(func() error { return h.catalog.Run(supportCtx) })
 	supports.Go(func() error { return h.observe(supportCtx) })
 	supports.Go(func() error { return h.register.Run(supportCtx) })
+	supports.Go(func() error { return h.core.Partitions(supportCtx) })
 
 	parts.Go(func() error { // nothing goes on without its support
 		select {

@@ -87,6 +87,9 @@ func jsonNames(t reflect.Type) (all, required []string) {
 			continue
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
 		all = append(all, name)
 		if options == "" {
 			required = append(required, name)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"ekc/catalog"
 	"ekc/citizen"
 )
@@ -18,6 +20,7 @@ const (
 
 // Header is what a list says of itself, beside its rows: from the form, the message, or the source's profile.
 type Header struct {
+	ID          uuid.UUID           `json:"-"` // of the list to be, where its sender has chosen it; zero = a new one
 	Name        string              `json:"name"`
 	LifeEvent   string              `json:"life_event,omitempty"` // code or name; rows may have their own
 	Template    string              `json:"template,omitempty"`   // code or title

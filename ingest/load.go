@@ -178,7 +178,10 @@ type arrival struct {
 
 // take stores a list and its file.
 func (s *Service) take(ctx context.Context, p journal.Principal, a arrival, file io.Reader) (Ref, error) {
-	ref := Ref{ID: uuid.New(), State: Receiving}
+	ref := Ref{ID: a.envelope.ID, State: Receiving}
+	if ref.ID == uuid.Nil {
+		ref.ID = uuid.New()
+	}
 	key, err := s.open(ctx, p, a, &ref)
 	if err != nil {
 		return Ref{}, err
@@ -437,18 +440,8 @@ func (s *Service) sameFile(ctx context.Context, tx pgx.Tx, agency string, u *upl
 	case again:
 		return "same_file_again", nil
 	}
-	return "", &SameFile{ErrSameFile.with(at.In(moscow()).Format("02.01.2006 в 15:04")+" (МСК)", id), id}
+	return "", ErrSameFile.with(at.In(moscow()).Format("02.01.2006 в 15:04")+" (МСК)", id)
 }
-
-// SameFile is ErrSameFile for a program: it names the list that has the bytes already.
-type SameFile struct {
-	fault *Fault
-	List  uuid.UUID
-}
-
-func (e *SameFile) Error() string { return e.fault.Error() }
-
-func (e *SameFile) Unwrap() error { return e.fault }
 
 // moscow is the zone in which people of an agency are told times.
 func moscow() *time.Location {

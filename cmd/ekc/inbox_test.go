@@ -30,9 +30,10 @@ func TestAListPutIntoItsFolderIsToldAndGivenBack(t *testing.T) {
 	await(t, "the folder is there", func() bool { _, err := os.Stat(folder); return err == nil })
 	must(t, os.WriteFile(filepath.Join(folder, "список.csv"), []byte("Телефон;Код события;Текст\n+79030004242;OP-04;Минсоцзащиты Пензы: выплата назначена.\n"), 0o600))
 	await(t, "the person is told", func() bool { return w.smsc.MessagesTo("79030004242") == 1 })
-	await(t, "the file is back with its protocol", func() bool {
+	await(t, "its protocol is there, and the file gone", func() bool {
 		back, err := filepath.Glob(filepath.Join(folder, "taken", "*"))
-		return err == nil && len(back) >= 3 // the file, the protocol as JSON and as a workbook
+		way, err2 := filepath.Glob(filepath.Join(folder, ".taking", "*"))
+		return err == nil && len(back) == 1 && err2 == nil && len(way) == 0
 	})
 	if n := w.smsc.Stats().Messages; n != 1 {
 		t.Errorf("%d messages, want 1", n)

@@ -1,7 +1,7 @@
 // Package inbox is the door for those who can do no more than put a file into a folder: each source of the catalogue with the door
-// "folder" has one, named by its code. A file that lies there whole is taken once as a list of that source, and comes back under taken or
-// refused with its load protocol beside it. What is taken is approved by the source's profile, or waits for a person. Who may write into
-// the folder is left to the file system.
+// "folder" has one, named by its code. A file that lies there whole is taken once as a list of that source. Taken, it goes, for it lies sealed
+// in the database, and its load protocol comes under taken; refused, it comes back under refused with the reason. What is taken is approved
+// by the source's profile, or waits for a person. Who may write into the folder is left to the file system.
 package inbox
 
 import (
@@ -67,8 +67,9 @@ func New(c Config) *Inbox {
 
 // What a folder has: files to be taken, and of ours the three below.
 const (
-	taking  = ".taking" // a file on its way: under its own name until its list is stored, then with the list's id before it
+	taking  = ".taking" // a file on its way, the id of its list before its name
 	taken   = "taken"
+	asked   = ".new" // after the id of a list that is not known to be stored
 	refused = "refused"
 
 	entriesAtOnce = 1000
@@ -190,24 +191,35 @@ func (f *folder) entries(dir string) ([]fs.DirEntry, error) {
 func (f *folder) goOn(ctx context.Context) error {
 	found, err := f.entries(taking)
 	for _, e := range found {
-		id, name, stored := storedAs(e.Name())
-		if stored {
-			err = errors.Join(err, f.finish(ctx, id, name))
-		} else {
-			err = errors.Join(err, f.submit(ctx, e.Name(), true))
-		}
+		err = errors.Join(err, f.goOnWith(ctx, e.Name()))
 	}
 	return err
 }
 
-// storedAs takes apart the name of a file whose list is stored.
-func storedAs(name string) (id uuid.UUID, own string, ok bool) {
-	before, own, ok := strings.Cut(name, "_")
-	if !ok || len(before) != 36 {
-		return uuid.Nil, "", false
+func (f *folder) goOnWith(ctx context.Context, file string) error {
+	id, name, stored := parts(file)
+	l, err := f.cfg.Lists.Get(ctx, f.p, id)
+	switch lost := errors.Is(err, ingest.ErrNotFound); {
+	case lost && stored: // by a database that was restored: the list may have gone before that
+		return f.refuse(taking+"/"+file, name, "Список из этого файла ("+id.String()+") в системе больше не найден. "+
+			"Узнайте, дошли ли сообщения, и положите файл ещё раз, если его нужно отправить.")
+	case lost, err == nil && !stored && l.State == ingest.Receiving: // whoever was storing it has died
+		return f.take(ctx, taking+"/"+file, name)
+	case err != nil:
+		return fmt.Errorf("read list %s: %w", id, err)
 	}
+	return f.finish(ctx, l, file, name)
+}
+
+// parts takes apart the name of a file under taking. One that an older version left without an id has none, and no list that is known.
+func parts(file string) (id uuid.UUID, name string, stored bool) {
+	before, name, _ := strings.Cut(file, "_")
+	before, fresh := strings.CutSuffix(before, asked)
 	id, err := uuid.Parse(before)
-	return id, own, err == nil
+	if err != nil || len(before) != len(id.String()) {
+		return uuid.Nil, file, false
+	}
+	return id, name, !fresh
 }
 
 // takeNew takes what lies whole in the folder, and puts away what cannot be a list.
@@ -231,13 +243,9 @@ func (f *folder) takeNew(ctx context.Context) error {
 			}
 			if err == nil {
 				delete(f.seen, key)
-				err = f.root.Rename(name, taking+"/"+name)
+				err = f.take(ctx, name, name)
 			}
-			if err != nil {
-				all = errors.Join(all, reason(err))
-				continue
-			}
-			all = errors.Join(all, f.submit(ctx, name, false))
+			all = errors.Join(all, reason(err))
 		}
 	}
 	for key := range f.seen {
@@ -272,76 +280,79 @@ func (f *folder) settled(key string, info fs.FileInfo) bool {
 	return now.Sub(was.since) >= f.cfg.Settle
 }
 
-// submit stores the list of a file under taking. again says that a process may have died over it: then a list with the same bytes is
-// the one it made.
-func (f *folder) submit(ctx context.Context, name string, again bool) error {
-	file, err := f.root.Open(taking + "/" + name)
+// take stores the list of a file, under an id that the file bears before: whoever comes after a kill asks for that list, and for no other
+// that has the same bytes.
+func (f *folder) take(ctx context.Context, from, name string) error {
+	id := uuid.New()
+	path := taking + "/" + id.String() + asked + "_" + name
+	if err := f.root.Rename(from, path); err != nil {
+		return reason(err)
+	}
+	file, err := f.root.Open(path)
 	if err != nil {
 		return reason(err)
 	}
 	defer file.Close()
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() { // it was changed for something else after the look
-		return errors.Join(reason(err), f.refuse(taking+"/"+name, name, "Это не файл. Положите в папку сам файл."))
+		return errors.Join(reason(err), f.refuse(path, name, "Это не файл. Положите в папку сам файл."))
 	}
 	title := strings.TrimSuffix(name, filepath.Ext(name))
 	if citizen.HoldsPersonal(title) || title == "" {
 		title = f.source.Title
 	}
-	ref, err := f.cfg.Lists.Submit(ctx, f.p, ingest.Header{Name: title, Source: f.source.Code}, file)
-	var same *ingest.SameFile
+	_, err = f.cfg.Lists.Submit(ctx, f.p, ingest.Header{ID: id, Name: title, Source: f.source.Code}, file)
 	var fault *ingest.Fault
 	switch {
-	case again && errors.As(err, &same):
-		ref.ID = same.List
 	case errors.As(err, &fault) && !errors.Is(err, ingest.ErrBadUpload):
-		return f.refuse(taking+"/"+name, name, fault.Detail)
+		return f.refuse(path, name, fault.Detail)
 	case err != nil:
 		return fmt.Errorf("take a file: %w", err)
 	}
-	f.cfg.Log.Info("a file of a watched folder is taken", "source", f.source.Code, "list_id", ref.ID)
-	return reason(f.root.Rename(taking+"/"+name, taking+"/"+ref.ID.String()+"_"+name))
+	f.cfg.Log.Info("a file of a watched folder is taken", "source", f.source.Code, "list_id", id)
+	return reason(f.root.Rename(path, taking+"/"+id.String()+"_"+name))
 }
 
-// finish puts a file whose list is checked away, its protocol beside it.
-func (f *folder) finish(ctx context.Context, id uuid.UUID, name string) error {
-	l, err := f.cfg.Lists.Get(ctx, f.p, id)
-	if errors.Is(err, ingest.ErrNotFound) { // its time is over; nothing is left to be said of it
-		own := id.String() + "_" + name
-		return reason(f.root.Rename(taking+"/"+own, taken+"/"+own))
-	}
-	if err != nil {
-		return fmt.Errorf("read list %s: %w", id, err)
-	}
-	to := taken
+// finish answers a file whose list is checked, and puts it away. One that is taken goes: it lies sealed in the database, and here in the
+// open. What its sender should see of it comes in the annotated file, where rows have anything said of them.
+func (f *folder) finish(ctx context.Context, l *ingest.List, file, name string) error {
+	to, remarks := taken, true
 	switch l.State {
 	case ingest.Receiving, ingest.Checking:
 		return nil
 	case ingest.Rejected:
 		to = refused
+	default:
+		p, err := f.cfg.Lists.Protocol(ctx, f.p, l.ID, 0, 1)
+		if err != nil {
+			return fmt.Errorf("read protocol of list %s: %w", l.ID, err)
+		}
+		remarks = len(p.ErrorRecords) > 0
 	}
-	name = id.String() + "_" + name
-	path := to + "/" + name
-	err = f.write(path+".protocol.json", func(w io.Writer) error { return f.cfg.Lists.WriteProtocol(ctx, f.p, id, w) })
+	path := to + "/" + l.ID.String() + "_" + name
+	err := f.write(path+".protocol.json", func(w io.Writer) error { return f.cfg.Lists.WriteProtocol(ctx, f.p, l.ID, w) })
 	if err != nil {
 		return err
 	}
-	download, err := f.cfg.Lists.ProtocolFile(ctx, f.p, id)
-	var fault *ingest.Fault
-	switch {
-	case errors.As(err, &fault): // what cannot be read cannot be given back with remarks
-	case err != nil:
-		return fmt.Errorf("annotate list %s: %w", id, err)
-	default:
-		if err := f.write(path+".protocol.xlsx", download); err != nil {
-			return err
+	if remarks {
+		download, err := f.cfg.Lists.ProtocolFile(ctx, f.p, l.ID)
+		var fault *ingest.Fault
+		switch {
+		case errors.As(err, &fault): // what cannot be read cannot be given back with remarks
+		case err != nil:
+			return fmt.Errorf("annotate list %s: %w", l.ID, err)
+		default:
+			if err := f.write(path+".protocol.xlsx", download); err != nil {
+				return err
+			}
 		}
 	}
-	if l.State == ingest.Rejected {
-		if err := f.write(path+".txt", sentence(l.StateReason)); err != nil {
-			return err
-		}
+	if to == taken {
+		return reason(f.root.Remove(taking + "/" + file))
 	}
-	return reason(f.root.Rename(taking+"/"+name, path))
+	if err := f.write(path+".txt", sentence(l.StateReason)); err != nil {
+		return err
+	}
+	return reason(f.root.Rename(taking+"/"+file, path))
 }
 
 // refuse puts away what is no list, with the reason beside it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/xuri/excelize/v2"
 
@@ -193,7 +195,7 @@ func TestAFileIsTakenOnceItIsWholeAndComesBackWithItsProtocol(t *testing.T) {
 	if s := o.states(); s != "ready ноябрь" { // no decision of the source's: it waits for a person
 		t.Fatal(s)
 	}
-	o.want(taken, "ноябрь.csv", "ноябрь.csv.protocol.json", "ноябрь.csv.protocol.xlsx")
+	o.want(taken, "ноябрь.csv.protocol.json", "ноябрь.csv.protocol.xlsx") // the file is sealed in the database, and nowhere in the open
 	o.want(refused)
 	var p ingest.Protocol
 	if err := json.Unmarshal(o.read(taken, ".json"), &p); err != nil || p.RecordNum != 2 || p.RecordNumSuccess != 1 || len(p.ErrorRecords) != 1 {
@@ -215,6 +217,17 @@ func TestAFileIsTakenOnceItIsWholeAndComesBackWithItsProtocol(t *testing.T) {
 	o.want(refused, "ещё раз.csv", "ещё раз.csv.txt")
 	if why := string(o.read(refused, ".txt")); !strings.Contains(why, "уже загружен") {
 		t.Error(why)
+	}
+}
+
+func TestOfAFileWithoutRemarksNoRowLiesInTheOpen(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, nil)
+	o.put("a.csv", "Телефон;Текст\n+79030000001;СФР: выплата назначена.\n")
+	o.settle()
+	o.want(taken, "a.csv.protocol.json")
+	if b := string(o.read(taken, ".json")); strings.Contains(b, "9030000001") {
+		t.Error(b)
 	}
 }
 
@@ -265,24 +278,38 @@ func TestWhatIsNoListIsRefusedWithASentence(t *testing.T) {
 	}
 }
 
-// A process dies between any two steps: the file is one list, and comes back.
+// A process dies between any two steps: the file is one list, and is answered.
 func TestAFileWhoseProcessDiedIsOneList(t *testing.T) {
 	t.Parallel()
 	p := journal.Principal{Account: "source/" + source, Agency: agency, Source: source, Roles: []journal.Role{journal.RoleSourceSystem}}
-	for name, leave := range map[string]func(o *office){
-		"before its list": func(o *office) { o.move("a.csv", taking+"/a.csv") },
-		"after its list": func(o *office) {
-			if _, err := o.lists.Submit(o.t.Context(), p, ingest.Header{Name: "a", Source: source}, strings.NewReader(good)); err != nil {
-				o.t.Fatal(err)
+	submit := func(o *office, id uuid.UUID) {
+		if _, err := o.lists.Submit(o.t.Context(), p, ingest.Header{ID: id, Name: "a", Source: source}, strings.NewReader(good)); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+	for name, leave := range map[string]func(o *office, id uuid.UUID){
+		"before its list":            func(o *office, id uuid.UUID) { o.move("a.csv", taking+"/"+id.String()+".new_a.csv") },
+		"of the version before this": func(o *office, _ uuid.UUID) { o.move("a.csv", taking+"/a.csv") },
+		"while its list was stored": func(o *office, id uuid.UUID) {
+			r, w := io.Pipe()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, _ = o.lists.Submit(o.t.Context(), p, ingest.Header{ID: id, Name: "died", Source: source}, r)
+			}()
+			if _, err := w.Write([]byte(good[:20])); err != nil {
+				o.t.Error(err)
 			}
-			o.move("a.csv", taking+"/a.csv")
+			o.t.Cleanup(func() { w.CloseWithError(errors.New("died")); <-ended })
+			o.move("a.csv", taking+"/"+id.String()+".new_a.csv")
 		},
-		"before its protocol": func(o *office) {
-			ref, err := o.lists.Submit(o.t.Context(), p, ingest.Header{Name: "a", Source: source}, strings.NewReader(good))
-			if err != nil {
-				o.t.Fatal(err)
-			}
-			o.move("a.csv", taking+"/"+ref.ID.String()+"_a.csv")
+		"after its list": func(o *office, id uuid.UUID) {
+			submit(o, id)
+			o.move("a.csv", taking+"/"+id.String()+".new_a.csv")
+		},
+		"before its protocol": func(o *office, id uuid.UUID) {
+			submit(o, id)
+			o.move("a.csv", taking+"/"+id.String()+"_a.csv")
 			o.put(taken+"/.unready", "half")
 		},
 	} {
@@ -290,14 +317,45 @@ func TestAFileWhoseProcessDiedIsOneList(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t, nil)
 			o.put("a.csv", good)
-			leave(o)
+			leave(o, uuid.New())
 			o.settle()
-			if s := o.states(); s != "ready a" {
+			if s := strings.TrimPrefix(o.states(), "receiving died, "); s != "ready a" {
 				t.Error(s)
 			}
-			o.want(taken, "a.csv", "a.csv.protocol.json", "a.csv.protocol.xlsx")
+			o.want(taken, "a.csv.protocol.json", "a.csv.protocol.xlsx")
 			o.want(refused)
 		})
+	}
+}
+
+// A process dies while it refuses the bytes of an earlier list: the file does not come back as that list.
+func TestARefusalWhoseProcessDiedStaysOne(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, nil)
+	o.put("a.csv", good)
+	o.settle()
+	o.put("b.csv", good)
+	o.move("b.csv", taking+"/"+uuid.NewString()+".new_b.csv")
+	o.settle()
+	o.want(taken, "a.csv.protocol.json", "a.csv.protocol.xlsx")
+	o.want(refused, "b.csv", "b.csv.txt")
+	if why := string(o.read(refused, "b.csv.txt")); !strings.Contains(why, "уже загружен") {
+		t.Error(why)
+	}
+}
+
+// The database was restored from a time before the list: a person decides, the file is still there.
+func TestAFileWhoseListIsForgottenComesBack(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, nil)
+	o.put("a.csv", good)
+	id := uuid.NewString()
+	o.move("a.csv", taking+"/"+id+"_a.csv")
+	o.settle()
+	o.want(taken)
+	o.want(refused, "a.csv", "a.csv.txt")
+	if why := string(o.read(refused, ".txt")); !strings.Contains(why, id) || o.states() != "" {
+		t.Error(why, o.states())
 	}
 }
 

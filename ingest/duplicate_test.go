@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +78,55 @@ func (h *hub) counted(l *List) *List {
 		}
 	}
 	return h.get(l.ID)
+}
+
+// TestDryRunTellsRepeatsAsTheCheckDoes holds what is said before against what is said after, over slices.
+func TestDryRunTellsRepeatsAsTheCheckDoes(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*Config){"warned of": func(*Config) {}, "suppressed": suppressing(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHub(t, change, func(c *Config) { c.SliceRows = 2 })
+			first := h.load(listHeader(), people(1, 2, 3))
+			stored := func() int64 {
+				return h.number(`SELECT (SELECT count(*) FROM lists) + (SELECT count(*) FROM data_keys) + (SELECT count(*) FROM persons_index) + (SELECT count(*) FROM duplicates)`)
+			}
+			before := stored()
+			for _, again := range []bool{false, true} {
+				file := people(4, 1, 5, 4, 4, 6, 2) // those of another slice, of the same one, of another list
+				d, err := h.Check(t.Context(), loader, listHeader(func(x *Header) { x.Again = again }), strings.NewReader(file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := stored(); n != before {
+					t.Errorf("%d rows are stored, %d were before", n, before)
+				}
+				l := h.load(listHeader(func(x *Header) { x.Again = again }), file)
+				want := h.protocol(l)
+				for i := range want.ErrorRecords {
+					want.ErrorRecords[i].Part = 1 // slices are what a dry run has none of
+				}
+				if !reflect.DeepEqual(d.Protocol.ErrorRecords, want.ErrorRecords) || len(want.ErrorRecords) != 4 {
+					t.Errorf("again %v: said %+v, then %+v", again, d.Protocol.ErrorRecords, want.ErrorRecords)
+				}
+				if p := d.Protocol; p.RecordNumSuppressed != want.RecordNumSuppressed || p.Segments != want.Segments || p.RecordNumWarning != want.RecordNumWarning {
+					t.Errorf("again %v: said %+v, then %+v", again, p, want)
+				}
+				if rows := int(d.Estimate.Rows); rows != want.RecordNumSuccess-want.RecordNumSuppressed {
+					t.Errorf("again %v: %d rows would wait, want %d", again, rows, want.RecordNumSuccess-want.RecordNumSuppressed)
+				}
+				if _, err := h.Refuse(t.Context(), approver, l.ID, ""); err != nil { // it tells nobody
+					t.Fatal(err)
+				}
+				before = stored()
+			}
+			// Our own answer to a list: what it calls taken was.
+			d, err := h.Check(t.Context(), loader, listHeader(), bytes.NewReader(h.download(h.ProtocolFile(t.Context(), loader, first.ID))))
+			if err != nil || d.Fault == nil || d.Fault.Code != ErrNothingNew.Code || d.Protocol.RecordNumSkipped != 3 || d.Protocol.RecordNumSuccess != 0 || !d.Protocol.ErrorRecords[0].RecordOK {
+				t.Errorf("%+v %v", d, err)
+			}
+		})
+	}
 }
 
 func TestSuppressedDuplicatesAreAcceptedAndNotTold(t *testing.T) {

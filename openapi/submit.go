@@ -105,7 +105,7 @@ func (s *Server) registerSubmit() {
 			return refOf(ref), nil
 		})
 	register(s, operation{id: "checkList", method: http.MethodPost, path: "/v1/lists/check", tag: "lists", summary: "What a list would get: verdicts, segments, cost, finish; nothing is stored",
-		description: "The same body as for a new list, up to 32 MiB. Refusals of people, repeats of earlier lists and corrections are found only when a list is brought. Of rows with a message the first 1,000 are listed.",
+		description: "The same body as for a new list, up to 32 MiB. Repeats of earlier lists are warned of; refusals of people, and rows that a corrected list has taken, are found only when a list is brought. Of rows with a message the first 1,000 are listed.",
 		stream:      true, read: true},
 		func(ctx context.Context, p journal.Principal, in *struct{ RawRequest }) (*answer[DryRun], error) {
 			d, err := s.check(ctx, p, in.w, in.r)

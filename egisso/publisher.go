@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,6 +39,8 @@ type PublisherConfig struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
+	Client   *Client                 // reads at the beginning what sources have been told, to see whether the database is behind that; nil = not looked at
+	Catalog  func() *catalog.Catalog // for the sources' own status topics; needed with Client
 
 	Positions int           // of the journal, passed on at a time; 10,000
 	Poll      time.Duration // how often it looks for what is new; 200 ms
@@ -53,6 +56,7 @@ type PublisherConfig struct {
 type Publisher struct {
 	cfg     PublisherConfig
 	metrics publisherMetrics
+	behind  atomic.Pointer[error]
 }
 
 // NewPublisher makes a Publisher; Run does its work.
@@ -78,6 +82,9 @@ const (
 func (p *Publisher) Run(ctx context.Context) error {
 	return postgres.Alone{Pool: p.cfg.DB, Log: p.cfg.Log, What: "tell sources of the feed what became of their lists", Key: publisherLock, Idle: publisherIdle}.Run(ctx,
 		func(ctx context.Context, conn *pgx.Conn, healthy func()) error {
+			if err := p.caughtUp(ctx, conn); err != nil {
+				return err
+			}
 			f, err := p.follow(ctx, conn)
 			if err != nil {
 				return err

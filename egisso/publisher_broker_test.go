@@ -10,11 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"ekc/catalog"
 	"ekc/dispatch"
 	"ekc/egisso/kafkatest"
 	"ekc/ingest"
 	"ekc/journal"
+	"ekc/postgres"
 )
 
 // writerTo is a producer of a process of its own.
@@ -140,6 +143,67 @@ func TestSourceWhoseTopicIsMissingCatchesUpOnceItIsMade(t *testing.T) {
 	w.passedOn(held)
 	if h := hearTopics(t, b, "mse.status", ProtocolTopic); !h.complete(held, 30) {
 		t.Errorf("%d of 30 rows, %v, %v", len(h.statuses), h.summaries, h.protocols)
+	}
+}
+
+// A database restored from an old dump does not tell its sources again what they have heard, nor other things under the same numbers.
+func TestDatabaseBehindItsStatusTopicTellsNobodyUntilRecovered(t *testing.T) {
+	t.Parallel()
+	b := kafkatest.Own(t)
+	for _, topic := range []string{ProtocolTopic, StatusTopic} {
+		b.MakeTopic(t, topic, 3)
+	}
+	client, err := NewClient(Brokers{Addrs: []string{b.Addr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	publisher := func(w *world) *Publisher {
+		return NewPublisher(PublisherConfig{DB: w.DB, Reports: w.Lists, Producer: writerTo(t, b), Now: time.Now, Log: quiet, Poll: 10 * time.Millisecond,
+			Client: client, Catalog: func() *catalog.Catalog { return w.Catalog }})
+	}
+	tell := func(w *world, rows int) *ingest.List {
+		l := w.load("mse", rows, 0)
+		w.Approve(l)
+		w.End(l, 1, rows, dispatch.Delivered)
+		return l
+	}
+	w := newWorld(t)
+	for range 2 { // begun again it goes on: the database has all that was told
+		p := publisher(w)
+		stop := w.Background(p.Run)
+		w.passedOn(tell(w, 40))
+		if err := p.Behind(); err != nil {
+			t.Error(err)
+		}
+		stop()
+	}
+
+	old := newWorld(t) // as it was, or nearly, before all that
+	l := tell(old, 5)
+	p := publisher(old)
+	old.Background(p.Run)
+	old.Await("the database is found to be behind", func() bool { return p.Behind() != nil })
+	if err := p.Behind(); !errors.Is(err, ErrBehind) || !strings.Contains(err.Error(), "ekc recover") || !strings.Contains(err.Error(), StatusTopic) {
+		t.Error(err)
+	}
+	if at, err := journal.FollowerPosition(t.Context(), old.DB, follower); err != nil || at != 0 {
+		t.Errorf("it has passed on the journal as far as %d, %v", at, err)
+	}
+	if h := hearTopics(t, b, StatusTopic, ProtocolTopic); h.summaries[l.ID.String()] != 0 || h.protocols[l.ID.String()] != 0 {
+		t.Error("it told of a list")
+	}
+
+	err = postgres.InTx(t.Context(), old.DB, func(tx pgx.Tx) error { // as `ekc recover` does
+		_, err := old.Journal.Append(t.Context(), tx, []journal.Entry{{Kind: journal.Recovered, At: time.Now(), Actor: journal.Recovery().Account}})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.passedOn(l)
+	if h := hearTopics(t, b, StatusTopic, ProtocolTopic); h.summaries[l.ID.String()] != 1 || p.Behind() != nil {
+		t.Errorf("after the recovery: %v, %v", h.summaries, p.Behind())
 	}
 }
 

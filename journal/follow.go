@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -123,4 +124,18 @@ func Followers(ctx context.Context, q Querier, prefix string) (map[string]int64,
 		return nil, fmt.Errorf("read followers %s: %w", prefix, err)
 	}
 	return all, nil
+}
+
+const lastRecoveredSQL = `SELECT max(at) FROM journal WHERE actor = $1 AND kind = $2`
+
+// LastRecovered is when a person last put a restored database to work (`ekc recover`), the zero time if nobody has.
+func LastRecovered(ctx context.Context, q Querier) (time.Time, error) {
+	var at *time.Time
+	if err := q.QueryRow(ctx, lastRecoveredSQL, Recovery().Account, Recovered).Scan(&at); err != nil {
+		return time.Time{}, fmt.Errorf("look for the last recovery: %w", err)
+	}
+	if at == nil {
+		return time.Time{}, nil
+	}
+	return *at, nil
 }

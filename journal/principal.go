@@ -73,6 +73,9 @@ func System(name string) Principal {
 	return Principal{Account: "system/" + name, Roles: []Role{RoleSystem}}
 }
 
+// Recovery is on whose behalf `ekc recover` works.
+func Recovery() Principal { return System("recover") }
+
 // Has reports whether p holds the role.
 func (p Principal) Has(role Role) bool { return slices.Contains(p.Roles, role) }
 

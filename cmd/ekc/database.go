@@ -89,7 +89,7 @@ the program that runs now goes on running. A database newer than this program is
 // journalRecovery notes that a person put a restored database to work.
 func journalRecovery(ctx context.Context, db *pgxpool.Pool, writer *journal.Writer, found dispatch.Restored) error {
 	return postgres.InTx(ctx, db, func(tx pgx.Tx) error {
-		_, err := writer.Append(ctx, tx, []journal.Entry{{Kind: journal.Recovered, At: time.Now(), Actor: journal.System("recover").Account,
+		_, err := writer.Append(ctx, tx, []journal.Entry{{Kind: journal.Recovered, At: time.Now(), Actor: journal.Recovery().Account,
 			Count: found.Marked, Reason: string(dispatch.ReasonRestored)}})
 		return err
 	})

@@ -42,7 +42,8 @@ func (h *hub) makeFeed() error {
 		return err
 	}
 	writer := egisso.NewWriter(from.Addrs, client.Transport())
-	h.publisher = egisso.NewPublisher(egisso.PublisherConfig{DB: h.db, Reports: h.lists, Producer: writer, Now: time.Now, Log: h.log, Metrics: h.registry})
+	h.publisher = egisso.NewPublisher(egisso.PublisherConfig{DB: h.db, Reports: h.lists, Producer: writer, Now: time.Now, Log: h.log, Metrics: h.registry,
+		Client: client, Catalog: h.catalog.Current})
 	h.closeFeed = func() {
 		_ = writer.Close() // what it was given last is told again by whoever publishes next
 		client.Close()

@@ -347,6 +347,7 @@ func (h *hub) server() (*openapi.Server, error) {
 	}
 	if h.feed != nil {
 		server.Check("feed", h.feedReadiness)
+		server.Check("telling", func(context.Context) error { return h.publisher.Behind() })
 	}
 	return server, nil
 }

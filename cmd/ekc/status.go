@@ -109,6 +109,9 @@ func (b *backend) readiness(ctx context.Context, s *situation) error {
 		case c.Name == "sending":
 			s.add(finding{What: "ничего не отправляется: " + c.Reason, Whom: "все списки ждут",
 				Do: "если база восстановлена из копии или заменена – раздел runbook, затем ekc recover", Section: "the-database-is-behind"})
+		case c.Name == "telling":
+			s.add(finding{What: "источникам ничего не сообщается: " + c.Reason, Whom: "источники не узнают, что стало с их списками",
+				Do: "если база восстановлена из копии или заменена – раздел runbook, затем ekc recover", Section: "the-database-is-behind"})
 		default:
 			s.add(finding{What: c.Name + ": " + c.Reason, Do: "проверьте PostgreSQL; работа продолжится сама", Section: "the-database-is-away"})
 		}

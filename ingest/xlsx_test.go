@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,5 +297,29 @@ func TestNumberFormats(t *testing.T) {
 		if got := parseFormat(c.code).show(c.value, c.date04); got != c.want {
 			t.Errorf("%s of %s: %q, want %q", c.code, c.value, got, c.want)
 		}
+	}
+}
+
+// TestUnpackingLetsOthersGoFirst counts how often another goroutine has its turn on the one processor there is, while a small workbook unpacks
+// to a large one. It may not run beside other tests.
+func TestUnpackingLetsOthersGoFirst(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	sheet := `<worksheet><sheetData>` + strings.Repeat("<row><c/></row>", 4<<20) + `</sheetData></worksheet>`
+	whole := parts(t, book(t, func(f *excelize.File, sheet string) { set(t, f, sheet, []any{"x"}) }))
+	whole["xl/worksheets/sheet1.xml"] = sheet
+	file := zipped(t, whole)
+	turns := 0
+	var ended atomic.Bool
+	go func() {
+		defer ended.Store(true)
+		if n, err := CountRows(bytes.NewReader(file), int64(len(file))); n != 0 || err == nil {
+			t.Errorf("%d rows, %v", n, err)
+		}
+	}()
+	for ; !ended.Load(); turns++ {
+		runtime.Gosched()
+	}
+	if windows := len(sheet) / xmlWindow; turns < windows {
+		t.Errorf("%d turns while %d windows were unpacked", turns, windows)
 	}
 }

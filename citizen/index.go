@@ -2,7 +2,9 @@ package citizen
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -33,19 +35,10 @@ type IndexEntry struct {
 }
 
 func (e IndexEntry) compare(other IndexEntry) int {
-	if c := bytes.Compare(e.Digest[:], other.Digest[:]); c != 0 {
-		return c
+	if a, b := binary.BigEndian.Uint64(e.Digest[:]), binary.BigEndian.Uint64(other.Digest[:]); a != b { // nearly always
+		return cmp.Compare(a, b)
 	}
-	if e.Ref.Kind != other.Ref.Kind {
-		return int(e.Ref.Kind) - int(other.Ref.Kind)
-	}
-	switch {
-	case e.Ref.ID < other.Ref.ID:
-		return -1
-	case e.Ref.ID > other.Ref.ID:
-		return 1
-	}
-	return 0
+	return cmp.Or(bytes.Compare(e.Digest[:], other.Digest[:]), cmp.Compare(e.Ref.Kind, other.Ref.Kind), cmp.Compare(e.Ref.ID, other.Ref.ID))
 }
 
 const copyIndex = `COPY persons_index (digest, ref_kind, ref) FROM STDIN BINARY`

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -162,7 +163,7 @@ func (a *Admission) place(list List, r *Row) (runKey, error) {
 		if !ok {
 			continue
 		}
-		k := runKey{pool: pool, channel: channel, plan: joinPlan(r.Channels), zones: string(r.Zones), life: r.LifeEvent,
+		k := runKey{pool: pool, channel: channel, plan: strings.Join(r.Channels, ","), zones: string(r.Zones), life: r.LifeEvent,
 			template: r.Template, step: int16(step), lane: r.Lane, wide: r.WideWindow}
 		if !r.ValidUntil.IsZero() {
 			k.until = lastDay(r.ValidUntil).Unix()
@@ -179,17 +180,6 @@ func lastDay(t time.Time) time.Time {
 		return t
 	}
 	return t.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
-}
-
-func joinPlan(channels []string) string {
-	var b []byte
-	for i, c := range channels {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, c...)
-	}
-	return string(b)
 }
 
 // A run that waits, for Start or for a person, is only kept from changing: any number of transactions may write rows of it at once.
@@ -220,10 +210,15 @@ func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows [
 		return nil, fmt.Errorf("read runs: %w", err)
 	}
 	runOf := make([]int32, len(rows))
+	var last runKey
 	for i, r := range rows {
 		key, err := a.place(list, r)
 		if err != nil {
 			return nil, fmt.Errorf("row %d: %w", r.RowNo, err)
+		}
+		if i > 0 && key == last { // as most are
+			runOf[i] = runOf[i-1]
+			continue
 		}
 		run, ok := known[key]
 		if !ok {
@@ -232,7 +227,7 @@ func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows [
 			}
 			known[key] = run
 		}
-		runOf[i] = run
+		runOf[i], last = run, key
 	}
 	return runOf, nil
 }

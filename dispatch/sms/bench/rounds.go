@@ -28,8 +28,8 @@ const everyDigest = 4
 // round is one interleaved round. All rates but Kannel's run until the last receipt is answered, its delay included.
 type round struct {
 	goSMPP, link, kannel               sample
-	admission, sent                    sample // of the hub: list to database; database to receipts committed
-	everyDigest                        sample // admission of rows with all that a person may be found by
+	admission, sent                    sample  // of the hub: list to database; database to receipts committed
+	written, writtenWhole              float64 // admitted rows a second, made before: with one digest, with every
 	limitHeap, limitCopy, limitCommits float64
 }
 
@@ -45,6 +45,12 @@ func (b *bench) interleave(ctx context.Context) error {
 			return err
 		}
 		if err := b.hubRound(ctx, i, &r); err != nil {
+			return err
+		}
+		if r.written, err = b.writing(ctx, i, 1); err != nil {
+			return err
+		}
+		if r.writtenWhole, err = b.writing(ctx, i, everyDigest); err != nil {
 			return err
 		}
 		if r.limitHeap, err = b.limitHeap(ctx, b.rows, min(slice, b.rows)); err != nil {
@@ -185,16 +191,26 @@ func (b *bench) hubRound(ctx context.Context, no int, r *round) error {
 		return err
 	}
 	profile("profiled", "dispatch")
-	const second = 2
-	r.everyDigest, err = b.stretch(ctx, hub, b.rows, order{Op: "admit", List: second, Agency: "0001.000001", Lane: dispatch.LaneBulk, N: b.rows, Digests: everyDigest})
-	if err != nil {
-		return err
-	}
 	a, err := smsc.do(order{Op: "counts"})
 	if err == nil && (a.SMSC.Accepted != b.rows || a.SMSC.Doubles > 0) {
 		err = fmt.Errorf("the SMS centre has %d messages of %d and %d doubles", a.SMSC.Accepted, b.rows, a.SMSC.Doubles)
 	}
 	return err
+}
+
+// writing is how many admitted rows a second the database takes, with so many digests each.
+func (b *bench) writing(ctx context.Context, no, digests int) (perSecond float64, err error) {
+	name := fmt.Sprintf("written%d_%d", no, digests)
+	if err := b.database(ctx, name); err != nil {
+		return 0, err
+	}
+	hub, err := startHub(ctx, b.server.Database(name))
+	if err != nil {
+		return 0, err
+	}
+	defer hub.stop()
+	a, err := hub.do(order{Op: "admit made", List: 1, Agency: "0001.000001", Lane: dispatch.LaneBulk, N: b.rows, Digests: digests})
+	return float64(b.rows) / a.Seconds, err
 }
 
 // runHub starts dispatch and waits for its bind.

@@ -106,9 +106,9 @@ func TestTheSearchForContactsIsPlannedForManyAttempts(t *testing.T) {
 		}
 	}
 	exec(`UPDATE pg_class SET relpages = 1, reltuples = 1e7 WHERE oid = 'persons_index'::regclass`) // as if it were large
-	exec(`PREPARE contacts (bytea[], smallint[], timestamptz, bigint[]) AS ` + contactsSQL)
+	exec(`PREPARE contacts (bytea[], text, timestamptz, bigint[]) AS ` + contactsSQL)
 	var explain string
-	if err := w.db.QueryRow(t.Context(), `SELECT format('EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE contacts (%L, ''{1}'', now(), %L)',
+	if err := w.db.QueryRow(t.Context(), `SELECT format('EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE contacts (%L, ''sms'', now(), %L)',
 		array_agg(digest), array_agg(0)) FROM persons_index`).Scan(&explain); err != nil {
 		t.Fatal(err)
 	}

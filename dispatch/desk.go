@@ -46,6 +46,7 @@ type desk struct {
 	heard    *recorder // of receipts
 	ch       Channel
 	lately   *lately // nil: every phone is looked for
+	deciding sync.Mutex
 	budget   budget
 
 	draining atomic.Bool
@@ -100,6 +101,22 @@ func (d *desk) touched(digest citizen.Digest) touch {
 	return d.phones[digest]
 }
 
+// underWay are the contacts with any of the phones that are about to be made.
+func (d *desk) underWay(digests [][]byte) map[citizen.Digest]touch {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var found map[citizen.Digest]touch
+	for _, digest := range digests {
+		if t, ok := d.phones[citizen.Digest(digest)]; ok {
+			if found == nil {
+				found = make(map[citizen.Digest]touch)
+			}
+			found[citizen.Digest(digest)] = t
+		}
+	}
+	return found
+}
+
 // untouch forgets a contact once it is recorded, or did not take place; d.mu is held.
 func (d *desk) untouch(digest citizen.Digest) {
 	if t := d.phones[digest]; t.n > 1 {
@@ -123,15 +140,6 @@ func (d *desk) wakeClaimers() {
 func (d *desk) linkNo(name string) int16 { return d.links[name] }
 
 func (d *desk) linkName(no int16) string { return d.linkNames[no] }
-
-// channelLinks are the links whose attempts count against the caps of a channel: those of all its pools.
-func (d *desk) channelLinks() []int16 {
-	all := make([]int16, 0, len(d.linkNames))
-	for no := range d.linkNames {
-		all = append(all, no)
-	}
-	return all
-}
 
 func (d *desk) poolFor(channel, agency string, test bool) (int16, bool) {
 	name, ok := d.routes(channel, agency, citizen.Phone{}, test)

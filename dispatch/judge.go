@@ -28,6 +28,7 @@ type decision struct {
 type facts struct {
 	optOuts  map[citizen.Digest][]string
 	contacts map[citizen.Digest]contacts
+	underWay map[citizen.Digest]touch    // before contacts were read
 	standing map[NotificationID]standing // of rows tried before
 	orphans  map[citizen.Digest]orphans
 	windows  map[int32]closing // by run: rows of one share their zones and their instant
@@ -128,7 +129,15 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 	if err != nil {
 		return nil, nil, err
 	}
-	kept := attempts[:0]
+	kept, refused := d.decide(attempts, snap, rules, known, now)
+	return kept, append(decisions, refused...), nil
+}
+
+// decide keeps the attempts that may be made, and counts them as contacts. Claimers decide by turns, or two would tell a phone that one may.
+func (d *desk) decide(attempts []*Attempt, snap *snapshot, rules *Rules, known *facts, now time.Time) (kept []*Attempt, decisions []decision) {
+	d.deciding.Lock()
+	defer d.deciding.Unlock()
+	kept = attempts[:0]
 	for _, a := range attempts {
 		if dec, send := d.verdict(a, snap, rules, known, now); send {
 			kept = append(kept, a)
@@ -137,7 +146,7 @@ func (d *desk) judge(ctx context.Context, rows []*claimed, snap *snapshot, rules
 			decisions = append(decisions, dec)
 		}
 	}
-	return kept, decisions, nil
+	return kept, decisions
 }
 
 // lockedRest is how long a run rests whose key this process cannot open: the right key set may come with the next start.
@@ -272,6 +281,9 @@ func (d *desk) verdict(a *Attempt, snap *snapshot, rules *Rules, known *facts, n
 	}
 	seen := known.contactsOf(a)
 	onTheirWay := d.touched(a.digest)
+	if before := known.underWay[a.digest]; before.n > onTheirWay.n {
+		onTheirWay = before // recorded since, perhaps too late to be among those seen
+	}
 	if most := rules.PerDay[r.channel]; most > 0 && seen.n >= most {
 		return later(seen.first.Add(24*time.Hour), ReasonCap, ReasonCap)
 	} else if most > 0 && seen.n+onTheirWay.n >= most {
@@ -308,7 +320,8 @@ SELECT u.digest, count(DISTINCT (a.notification, a.no)), max(a.at), min(a.at)
 FROM unnest($1::bytea[], $4::bigint[]) AS u(digest, fresh)
 	CROSS JOIN LATERAL (SELECT ref FROM persons_index WHERE digest = u.digest AND ref_kind = 1 AND ref <> u.fresh OFFSET 0) p
 	CROSS JOIN LATERAL (SELECT notification, no, at FROM attempts WHERE notification = p.ref AND at > $3::timestamptz - interval '24 hours'
-		AND at < $3::timestamptz + interval '1 hour' AND state IN (2, 4) AND link = ANY($2) OFFSET 0) a
+		AND at < $3::timestamptz + interval '1 hour' AND state IN (2, 4)
+		AND link = ANY (ARRAY (SELECT l.no FROM links l JOIN pools o ON o.no = l.pool WHERE o.channel = $2)) OFFSET 0) a
 GROUP BY u.digest`
 
 // facts asks the database once for all rows of a claim.
@@ -317,6 +330,7 @@ func (d *desk) facts(ctx context.Context, digests [][]byte, fresh, tried []int64
 	if len(digests) == 0 {
 		return f, nil
 	}
+	f.underWay = d.underWay(digests) // first: what is recorded meanwhile is in one of the two
 	var b pgx.Batch
 	b.Queue(`SELECT digest, scope FROM opt_outs WHERE digest = ANY($1) AND lifted_at IS NULL`, digests).Query(func(rows pgx.Rows) error {
 		var digest []byte
@@ -353,7 +367,7 @@ func (d *desk) loadContacts(ctx context.Context, f *facts, digests [][]byte, fre
 	if len(digests) == 0 {
 		return nil
 	}
-	rows, err := d.hot.Query(ctx, contactsSQL, digests, d.channelLinks(), d.now(), fresh)
+	rows, err := d.hot.Query(ctx, contactsSQL, digests, d.channel, d.now(), fresh)
 	if err != nil {
 		return fmt.Errorf("look up contacts: %w", err)
 	}

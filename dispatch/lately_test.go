@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,8 +64,8 @@ func TestCapCountsWhatEveryPoolHasSent(t *testing.T) {
 			w.rules.PerDay = map[string]int{"sms": 1}
 			w.rules.UncertainWait = time.Hour
 			phone := phoneOf(77, 1)
-			b, chb := w.deskAt("p3", "l3", "b")
 			a, cha := w.deskAt("p1", "l1", "a")
+			b, chb := w.deskAt("p3", "l3", "b")                                                                 // it comes while the first is at work
 			if !w.tell(a, cha, phoneOf(77, 2), byLink("l1")) || !w.tell(b, chb, phoneOf(77, 3), byLink("l3")) { // both have read what there was
 				t.Fatal("nothing left")
 			}
@@ -180,5 +182,98 @@ func TestContactIsKeptUnderEveryKey(t *testing.T) {
 	w.contacted(&Attempt{digest: citizen.Digest{1, 2, 3, 4, 5}, older: []citizen.Digest{{6, 7, 8, 9, 10}}})
 	if got, want := string(w.contacts), "\x01\x02\x03\x04\x06\x07\x08\x09"; got != want {
 		t.Errorf("kept %x, want %x", got, want)
+	}
+}
+
+// due takes all that is due in the normal lane, as a claim does.
+func (w *world) due(d *desk) []*Attempt {
+	w.t.Helper()
+	w.refresh(d)
+	turn := 0
+	runs, err := d.dueRuns(w.t.Context(), []int16{LaneNormal})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	rows, err := d.take(w.t.Context(), choose(runs, 10_000, &turn))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	attempts, open := make([]*Attempt, len(rows)), d.opener(len(rows))
+	for i, c := range rows {
+		if attempts[i], err = open.open(w.t.Context(), d.run(c.run), c); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return attempts
+}
+
+// factsOf are what a claim of the attempts would ask for.
+func (w *world) factsOf(d *desk, attempts []*Attempt) *facts {
+	w.t.Helper()
+	digests := make([][]byte, len(attempts))
+	for i, a := range attempts {
+		digests[i] = a.digest[:]
+	}
+	known, err := d.facts(w.t.Context(), digests, make([]int64, len(digests)), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return known
+}
+
+func TestCapCountsWhatIsRecordedWhileItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules.PerDay = map[string]int{"sms": 1}
+	toOne := admit{rows: 1, lane: LaneNormal, edit: func(_ int, r *Row) { r.Content.Phones = []citizen.Phone{phoneOf(77, 1)} }}
+	d, ch := w.deskOf("a")
+	w.admit(toOne)
+	w.claim(d)
+	sent := ch.takeAll()
+	if len(sent) != 1 {
+		t.Fatalf("%d messages left", len(sent))
+	}
+	w.admit(toOne)
+	second := w.due(d)
+	known := w.factsOf(d, second)
+	res := byLink("l1")
+	res.Attempt, res.At = sent[0], time.Now()
+	d.Settle([]Result{res})
+	w.mustRecord(d)
+	if kept, _ := d.decide(second, d.control.fresh(), d.rules(), known, d.now()); len(kept) > 0 {
+		t.Error("the phone may be told a second time, by one who looked before the first was recorded, and asked after")
+	}
+}
+
+// TestClaimersOfTwoLanesKeepOneCap lets a claim decide on a message to a phone while another, in the middle of its decision, has found that
+// nobody tells this phone.
+func TestClaimersOfTwoLanesKeepOneCap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules.PerDay = map[string]int{"sms": 1}
+	d, _ := w.deskOf("a")
+	w.admit(admit{rows: 2, lane: LaneNormal, edit: func(_ int, r *Row) { r.Content.Phones = []citizen.Phone{phoneOf(77, 1)} }})
+	all := w.due(d)
+	var sent atomic.Int64
+	decide := func(a *Attempt) {
+		kept, _ := d.decide([]*Attempt{a}, d.control.fresh(), d.rules(), w.factsOf(d, []*Attempt{a}), d.now())
+		sent.Add(int64(len(kept)))
+	}
+	var once sync.Once
+	other := make(chan struct{})
+	w.rules.Permitted = func(citizen.Phone) bool { // asked after the cap
+		once.Do(func() {
+			go func() { defer close(other); decide(all[1]) }()
+			select {
+			case <-other:
+			case <-time.After(200 * time.Millisecond): // it has to wait for us
+			}
+		})
+		return true
+	}
+	decide(all[0])
+	<-other
+	if n := sent.Load(); n != 1 {
+		t.Errorf("%d messages may leave to a phone that may be told once a day", n)
 	}
 }

@@ -205,7 +205,9 @@ func TestHostileFilesCostLittle(t *testing.T) {
 		case "bomb-strings.xlsx", "bomb-merges.xlsx":
 			most += 160 << 20 // these may become as large as their limit, by doubling
 		}
-		if got := after.TotalAlloc - before.TotalAlloc; got > most {
+		if got := after.TotalAlloc - before.TotalAlloc; got > most && raceDetector {
+			t.Logf("%s: %d MiB allocated under the race detector, not judged", f.Name, got>>20)
+		} else if got > most {
 			t.Errorf("%s: %d MiB allocated, %d allowed", f.Name, got>>20, most>>20)
 		}
 		if took > 20*time.Second {

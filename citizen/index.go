@@ -64,6 +64,24 @@ func WriteIndex(ctx context.Context, tx pgx.Tx, entries []IndexEntry) error {
 	return nil
 }
 
+const addToIndex = `INSERT INTO persons_index (digest, ref_kind, ref) SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bigint[]) ON CONFLICT DO NOTHING`
+
+// AddToIndex adds entries some of which may be there already.
+func AddToIndex(ctx context.Context, db DB, entries []IndexEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	digests, kinds, refs := make([][]byte, len(entries)), make([]int16, len(entries)), make([]int64, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		digests[i], kinds[i], refs[i] = e.Digest[:], int16(e.Ref.Kind), e.Ref.ID
+	}
+	if _, err := db.Exec(ctx, addToIndex, digests, kinds, refs); err != nil {
+		return fmt.Errorf("add to persons index: %w", err)
+	}
+	return nil
+}
+
 const lookupIndex = `
 SELECT ref_kind, ref FROM persons_index WHERE digest = ANY(@digests)
 GROUP BY ref_kind, ref ORDER BY ref_kind, ref`

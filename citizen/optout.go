@@ -129,12 +129,24 @@ func OptOutsOf(ctx context.Context, db DB, digests []Digest) ([]OptOut, error) {
 	return collectOptOuts(db.Query(ctx, selectOptOuts, pgx.NamedArgs{"digests": digestBytes(digests)}))
 }
 
-const recentOptOuts = `SELECT digest, scope FROM opt_outs WHERE at > clock_timestamp() - $1::interval AND lifted_at IS NULL`
+const (
+	optOutsInForce = `SELECT digest, scope FROM opt_outs WHERE digest = ANY($1) AND lifted_at IS NULL`
+	recentOptOuts  = `SELECT digest, scope FROM opt_outs WHERE at > clock_timestamp() - $1::interval AND lifted_at IS NULL`
+)
+
+// QueueOptOuts asks, with a batch, for the refusals that hold of any of the phones.
+func QueueOptOuts(b *pgx.Batch, digests [][]byte, found func(digest Digest, scope string)) {
+	queueOptOuts(b, optOutsInForce, digests, found)
+}
 
 // QueueRecentOptOuts asks, with a batch, for the refusals that hold and were made lately. A transaction shows its row only when it
 // commits, so who follows asks again for as long back as a transaction may last.
 func QueueRecentOptOuts(b *pgx.Batch, within time.Duration, found func(digest Digest, scope string)) {
-	b.Queue(recentOptOuts, within).Query(func(rows pgx.Rows) error {
+	queueOptOuts(b, recentOptOuts, within, found)
+}
+
+func queueOptOuts(b *pgx.Batch, sql string, arg any, found func(digest Digest, scope string)) {
+	b.Queue(sql, arg).Query(func(rows pgx.Rows) error {
 		var digest []byte
 		var scope string
 		_, err := pgx.ForEachRow(rows, []any{&digest, &scope}, func() error { found(Digest(digest), scope); return nil })

@@ -332,15 +332,7 @@ func (d *desk) facts(ctx context.Context, digests [][]byte, fresh, tried []int64
 	}
 	f.underWay = d.underWay(digests) // first: what is recorded meanwhile is in one of the two
 	var b pgx.Batch
-	b.Queue(`SELECT digest, scope FROM opt_outs WHERE digest = ANY($1) AND lifted_at IS NULL`, digests).Query(func(rows pgx.Rows) error {
-		var digest []byte
-		var scope string
-		_, err := pgx.ForEachRow(rows, []any{&digest, &scope}, func() error {
-			f.optOuts[citizen.Digest(digest)] = append(f.optOuts[citizen.Digest(digest)], scope)
-			return nil
-		})
-		return err
-	})
+	citizen.QueueOptOuts(&b, digests, func(d citizen.Digest, scope string) { f.optOuts[d] = append(f.optOuts[d], scope) })
 	complete := false
 	if d.lately != nil {
 		d.lately.queue(&b, d.channel, d.now(), &complete)

@@ -471,29 +471,19 @@ func (s *Service) writeVerdicts(ctx context.Context, tx pgx.Tx, list int64, sl *
 	return s.indexRejected(ctx, tx, list, sl.bad)
 }
 
-// A file that takes the place of another may have the same person in the same row.
-const indexRejectedSQL = `INSERT INTO persons_index (digest, ref_kind, ref) SELECT d, 2, r FROM unnest($1::bytea[], $2::bigint[]) AS u(d, r)
-	ON CONFLICT DO NOTHING`
-
+// indexRejected lets people be found by rows that were not taken. A file that takes the place of another may have the same person in the
+// same row.
 func (s *Service) indexRejected(ctx context.Context, tx pgx.Tx, list int64, bad []*checked) error {
-	var digests [][]byte
-	var refs []int64
+	var index []citizen.IndexEntry
 	for _, row := range bad {
 		r := &row.row
 		found, err := s.cfg.Keys.PersonDigests(nil, r.Content.Person, r.Content.Phones...)
 		if err != nil {
 			return err
 		}
-		for k := range found {
-			digests = append(digests, found[k][:])
-			refs = append(refs, int64(dispatch.MakeID(list, r.RowNo)))
+		for _, d := range found {
+			index = append(index, citizen.IndexEntry{Digest: d, Ref: citizen.Ref{Kind: citizen.RefRejection, ID: int64(dispatch.MakeID(list, r.RowNo))}})
 		}
 	}
-	if len(refs) == 0 {
-		return nil
-	}
-	if _, err := tx.Exec(ctx, indexRejectedSQL, digests, refs); err != nil {
-		return fmt.Errorf("index rejected rows: %w", err)
-	}
-	return nil
+	return citizen.AddToIndex(ctx, tx, index)
 }

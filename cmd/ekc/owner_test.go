@@ -17,12 +17,10 @@ import (
 // that owns the table (DESIGN 1); an owner is what the migrations call so.
 var foreignTables = map[string]string{
 	"dispatch/judge.go persons_index":   "one query counts contacts by phone: the index, and the attempts it leads to",
-	"dispatch/judge.go opt_outs":        "later: to be asked of citizen with the same batch, as control.go does",
 	"ingest/duplicate.go persons_index": "one query from digest to earlier row, a thousand digests at a time",
 	"ingest/duplicate.go notifications": "the same query",
 	"ingest/duplicate.go outcomes":      "the same query",
 	"ingest/duplicate.go duplicates":    "the same query",
-	"ingest/slice.go persons_index":     "later: to be written by citizen, as what is accepted is",
 }
 
 var (

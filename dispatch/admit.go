@@ -87,7 +87,7 @@ const (
 // MakeRuns makes the runs that rows of a list need, each in a transaction of its own. Transactions that Write such rows afterwards need
 // not wait for one another, nor does it wait for them.
 func (a *Admission) MakeRuns(ctx context.Context, db *pgxpool.Pool, list List, rows []*Row) error {
-	_, err := a.runsOf(ctx, db, list, rows, func(key runKey, r *Row) (int32, error) {
+	_, err := a.runsOf(ctx, db, waitingRunsSQL, list, rows, func(key runKey, r *Row) (int32, error) {
 		if _, err := db.Exec(ctx, makeRunSQL, runArgs(key, list, r)); err != nil {
 			return 0, fmt.Errorf("make run: %w", err)
 		}
@@ -99,7 +99,7 @@ func (a *Admission) MakeRuns(ctx context.Context, db *pgxpool.Pool, list List, r
 // Write stores rows behind the caller's own gate, in the caller's transaction: sealed notifications, the outbox, and the persons
 // index. Their runs wait until Start. Nothing is sent before that. Rows with an Earlier one are set aside and not in the outbox.
 func (a *Admission) Write(ctx context.Context, tx pgx.Tx, list List, rows []*Row) error {
-	runOf, err := a.runsOf(ctx, tx, list, rows, func(key runKey, r *Row) (int32, error) { return ensureRun(ctx, tx, key, list, r) })
+	runOf, err := a.runsOf(ctx, tx, shareRunsSQL, list, rows, func(key runKey, r *Row) (int32, error) { return ensureRun(ctx, tx, key, list, r) })
 	if err != nil {
 		return err
 	}
@@ -182,16 +182,18 @@ func lastDay(t time.Time) time.Time {
 	return t.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
 }
 
-// A run that waits, for Start or for a person, is only kept from changing: any number of transactions may write rows of it at once.
 const waitingRunsSQL = `
 SELECT r.id, p.name, r.channel, array_to_string(r.plan, ','), r.zones, r.life_event, r.template, r.step, r.lane, r.wide_window, r.valid_until
 FROM runs r JOIN pools p ON p.no = r.pool
-WHERE r.list_no = $1 AND r.on_uncertain = $2 AND r.state NOT IN ('active', 'done') FOR SHARE OF r`
+WHERE r.list_no = $1 AND r.on_uncertain = $2 AND r.state NOT IN ('active', 'done')`
 
-// runsOf returns the run of each row. Those that do not wait, or are not there, are asked of other.
-func (a *Admission) runsOf(ctx context.Context, db citizen.DB, list List, rows []*Row, other func(runKey, *Row) (int32, error)) ([]int32, error) {
+// A run that waits, for Start or for a person, is only kept from changing: any number of transactions may write rows of it at once.
+const shareRunsSQL = waitingRunsSQL + ` FOR SHARE OF r`
+
+// runsOf returns the run of each row: one of those that sql finds waiting, or what other says.
+func (a *Admission) runsOf(ctx context.Context, db citizen.DB, sql string, list List, rows []*Row, other func(runKey, *Row) (int32, error)) ([]int32, error) {
 	known := make(map[runKey]int32)
-	found, err := db.Query(ctx, waitingRunsSQL, list.No, list.policy())
+	found, err := db.Query(ctx, sql, list.No, list.policy())
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
 	}

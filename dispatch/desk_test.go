@@ -51,12 +51,17 @@ func (c *handChannel) takeAll() []*Attempt {
 // deskOf takes pool p1 for process and returns its desk, with nothing running: the test makes each step itself.
 func (w *world) deskOf(process string) (*desk, *handChannel) {
 	w.t.Helper()
+	return w.deskOn("p1", process)
+}
+
+func (w *world) deskOn(pool, process string) (*desk, *handChannel) {
+	w.t.Helper()
 	core := w.core(process)
-	hold, err := take(w.t.Context(), w.db, "p1", process)
+	hold, err := take(w.t.Context(), w.db, pool, process)
 	if err != nil || hold == nil {
 		w.t.Fatal(hold, err)
 	}
-	d, err := core.newDesk(w.t.Context(), Pool{Name: "p1", Channel: "sms", Unrecorded: 400}, hold, core.Log)
+	d, err := core.newDesk(w.t.Context(), Pool{Name: pool, Channel: "sms", Unrecorded: 400}, hold, core.Log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -9,25 +9,13 @@ import (
 	"ekc/citizen"
 )
 
-// deskAt takes a pool of SMS as deskOf does.
+// deskAt takes a pool of SMS, which it registers, as deskOf does p1.
 func (w *world) deskAt(pool, link, process string) (*desk, *handChannel) {
 	w.t.Helper()
 	if err := EnsurePool(w.t.Context(), w.db, pool, "sms", []string{link}); err != nil {
 		w.t.Fatal(err)
 	}
-	core := w.core(process)
-	hold, err := take(w.t.Context(), w.db, pool, process)
-	if err != nil || hold == nil {
-		w.t.Fatal(hold, err)
-	}
-	d, err := core.newDesk(w.t.Context(), Pool{Name: pool, Channel: "sms", Unrecorded: 400}, hold, core.Log)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ch := &handChannel{room: 1000}
-	d.ch = handRunner{ch}
-	w.refresh(d)
-	return d, ch
+	return w.deskOn(pool, process)
 }
 
 // tell admits a message for the phone to the desk's pool, and says whether it leaves; its answer is recorded.
@@ -65,8 +53,9 @@ func TestCapCountsWhatEveryPoolHasSent(t *testing.T) {
 			w.rules.UncertainWait = time.Hour
 			phone := phoneOf(77, 1)
 			a, cha := w.deskAt("p1", "l1", "a")
-			b, chb := w.deskAt("p3", "l3", "b")                                                                 // it comes while the first is at work
-			if !w.tell(a, cha, phoneOf(77, 2), byLink("l1")) || !w.tell(b, chb, phoneOf(77, 3), byLink("l3")) { // both have read what there was
+			// The other pool comes while the first is at work. Then both have read what there was.
+			b, chb := w.deskAt("p3", "l3", "b")
+			if !w.tell(a, cha, phoneOf(77, 2), byLink("l1")) || !w.tell(b, chb, phoneOf(77, 3), byLink("l3")) {
 				t.Fatal("nothing left")
 			}
 			first, ch := a, cha

@@ -244,6 +244,11 @@ func TestPersonIsFoundByPhoneSNILSAndNameWithBirthDate(t *testing.T) {
 	entries = append(entries, citizen.IndexEntry{Digest: stranger[0], Ref: citizen.Ref{Kind: citizen.RefInbound, ID: 3}})
 	inTx(t, db, func(tx pgx.Tx) error { return citizen.WriteIndex(ctx, tx, entries) })
 	inTx(t, db, func(tx pgx.Tx) error { return citizen.WriteIndex(ctx, tx, nil) })
+	again := citizen.IndexEntry{Digest: stranger[0], Ref: citizen.Ref{Kind: citizen.RefRejection, ID: 4}}
+	inTx(t, db, func(tx pgx.Tx) error { return citizen.AddToIndex(ctx, tx, append(entries, again)) }) // all but one are there
+	if found := must(citizen.LookupIndex(ctx, db, stranger)); !slices.Equal(found, []citizen.Ref{again.Ref, {Kind: citizen.RefInbound, ID: 3}}) {
+		t.Errorf("the stranger is found by %v", found)
+	}
 
 	searched := citizen.Person{Family: "КОРОЛЕВА", First: "Алена", BirthDate: person.BirthDate}
 	for name, digests := range map[string][]citizen.Digest{

@@ -45,6 +45,7 @@ type endpoint struct {
 	key            int64
 	sealed         []byte
 	position       int64
+	version        string // of its row
 	failures       int
 	secret         string
 	reached        int64 // looked through in memory, so that what tells it nothing is not read again
@@ -52,7 +53,7 @@ type endpoint struct {
 
 const (
 	dueSQL  = `SELECT id FROM webhooks WHERE NOT dead AND (retry_at IS NULL OR retry_at <= $1) ORDER BY id`
-	loadSQL = `SELECT id, agency, source, url, statuses, replies, data_key, sealed, position, failures FROM webhooks
+	loadSQL = `SELECT id, agency, source, url, statuses, replies, data_key, sealed, position, xmin::text, failures FROM webhooks
 		WHERE id = $1 AND NOT dead AND (retry_at IS NULL OR retry_at <= $2)`
 )
 
@@ -120,7 +121,7 @@ func (r *rounds) visit(ctx context.Context, id int64) {
 	}
 	defer func() { <-r.room }()
 	e := endpoint{id: id}
-	err := r.cfg.DB.QueryRow(ctx, loadSQL, id, r.cfg.Now()).Scan(&e.id, &e.agency, &e.source, &e.url, &e.statuses, &e.replies, &e.key, &e.sealed, &e.position, &e.failures)
+	err := r.cfg.DB.QueryRow(ctx, loadSQL, id, r.cfg.Now()).Scan(&e.id, &e.agency, &e.source, &e.url, &e.statuses, &e.replies, &e.key, &e.sealed, &e.position, &e.version, &e.failures)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return
 	}
@@ -273,22 +274,24 @@ func faultOf(err error) string {
 	return "unreachable"
 }
 
-// A position moves only from where it was thought to be: what was replayed, or done by another process, meanwhile is not undone.
+// A row moves only from the version that was read: what was replayed, or done by another process, meanwhile is not undone, even where it is to
+// be told again from the very position that is being told.
 const (
-	saveSQL = `UPDATE webhooks SET position = $3, failures = 0, fault = '', since = NULL, retry_at = NULL WHERE id = $1 AND position = $2`
+	saveSQL = `UPDATE webhooks SET position = $3, failures = 0, fault = '', since = NULL, retry_at = NULL
+		WHERE id = $1 AND xmin = $2::text::xid RETURNING xmin::text`
 	failSQL = `UPDATE webhooks SET failures = failures + 1, fault = $3, since = coalesce(since, $4), retry_at = $5, dead = failures + 1 >= $6
-		WHERE id = $1 AND position = $2 RETURNING failures, dead`
+		WHERE id = $1 AND xmin = $2::text::xid RETURNING xmin::text, failures, dead`
 )
 
 var errMoved = errors.New("the webhook was changed meanwhile")
 
 func (s *Service) save(ctx context.Context, e *endpoint, next int64) error {
-	tag, err := s.cfg.DB.Exec(ctx, saveSQL, e.id, e.position, next)
+	err := s.cfg.DB.QueryRow(ctx, saveSQL, e.id, e.version, next).Scan(&e.version)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errMoved
+	}
 	if err != nil {
 		return fmt.Errorf("save position of webhook: %w", err)
-	}
-	if tag.RowsAffected() == 0 {
-		return errMoved
 	}
 	if e.failures > 0 {
 		s.cfg.Log.Info("a webhook takes what it is told again", "webhook", e.id)
@@ -302,7 +305,7 @@ func (s *Service) failed(ctx context.Context, e *endpoint, fault string) error {
 	now := s.cfg.Now()
 	pause := min(time.Second<<min(e.failures, 20), s.cfg.Longest)
 	var dead bool
-	err := s.cfg.DB.QueryRow(ctx, failSQL, e.id, e.position, fault, now, now.Add(pause), s.cfg.Tries).Scan(&e.failures, &dead)
+	err := s.cfg.DB.QueryRow(ctx, failSQL, e.id, e.version, fault, now, now.Add(pause), s.cfg.Tries).Scan(&e.version, &e.failures, &dead)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errMoved
 	}

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"errors"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -60,6 +61,26 @@ func TestWhatIsNotTakenIsToldAgainInOrderAlsoByAnotherProcess(t *testing.T) {
 	w.Await("some was tried", func() bool { return r.taken() > 2 })
 	stop()
 	w.Await("everything is told", func() bool { return r.complete(l, 1200) })
+}
+
+// What an address has taken is asked for again, from its beginning, before it is known to be taken.
+func TestReplayAskedForDuringADeliveryIsNotLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	one := newReceiver(t, false)
+	s := w.service()
+	made := create(t, s, admin, one)
+	one.answering(func(call int) int {
+		if call == 1 {
+			if _, err := s.Replay(t.Context(), admin, made.ID, &made.Position); err != nil {
+				t.Error(err)
+			}
+		}
+		return http.StatusNoContent
+	})
+	w.Background(s.Run)
+	w.told(agency, 5)
+	w.Await("it is told again", func() bool { one.mu.Lock(); defer one.mu.Unlock(); return one.repeats > 0 })
 }
 
 func TestAddressThatTakesNothingIsGivenUpUntilReplayAndLosesNothing(t *testing.T) {
